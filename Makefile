@@ -1,0 +1,50 @@
+# demo and test build what they need: .venv is made once, and again only when pyproject.toml changes.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
+COVERED := --include='*/_net/*,*/_loop/*'
+
+.PHONY: help demo test test-others check format bench clean
+.DELETE_ON_ERROR:
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml
+	@.ci/venv $(VENV) 'dev,cli'
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
+
+demo: $(READY) ## a real connection made and explained, in ten seconds
+	@$(BIN)/ropewalk demo
+
+test: $(READY) ## every test, the coverage of _net and _loop, then the quick set on the other CPythons
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@echo "Branch coverage of _net and _loop (at least 95 %):"
+	@$(BIN)/coverage report $(COVERED) --fail-under=95
+	@$(MAKE) --no-print-directory test-others
+
+test-others: ## the quick test set on each other CPython found (3.11 to 3.14)
+	@.ci/others
+
+check: $(READY) ## formatting, lint, types, and the gates of the house
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
+
+format: $(READY) ## lay the code out as `check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH_READY) ## side by side with Twisted, asyncio and uvloop; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## forget everything that was made
+	rm -rf .venv .venv-3.* .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
