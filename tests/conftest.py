@@ -1,0 +1,62 @@
+"""What every test may use: a fresh reactor that is checked for what it leaves behind, and one Hypothesis profile.
+
+`reactor` is a real Reactor on the real system. When the test ends it is put to rest, and the test fails if a
+descriptor, a timer or a transport is left: a leak belongs to the test that made it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from ropewalk import Reactor
+
+# Why derandomized: a run must say the same of the same tree; searching with new seeds is soak's work.
+settings.register_profile(
+    "ropewalk",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("ropewalk")
+
+
+def open_descriptors() -> dict[int, str]:
+    """Every open descriptor of this process, and what it leads to."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            continue  # the listing's own descriptor
+    return found
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    """A fresh Reactor; at teardown nothing of it may be left."""
+    from ropewalk import Reactor
+
+    gc.collect()
+    before = open_descriptors()
+    fresh = Reactor()
+    yield fresh
+    timers = [repr(call) for call in fresh.getDelayedCalls()]
+    watched = [repr(each) for each in (*fresh.getReaders(), *fresh.getWriters())]
+    close = getattr(fresh, "close", None)
+    if close is not None:
+        close()
+    del fresh, close
+    gc.collect()
+    after = open_descriptors()
+    assert not timers, f"delayed calls left: {timers}"
+    assert not watched, f"still watched: {watched}"
+    left = {fd: leads_to for fd, leads_to in after.items() if before.get(fd) != leads_to}
+    assert not left, f"descriptors left: {left}"
