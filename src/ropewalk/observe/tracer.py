@@ -1,0 +1,35 @@
+"""The tracer: an observer that writes one line for each step, as it happens.
+
+    reactor.observers.append(Tracer(sys.stderr.write))
+
+For watching a program live; for looking back, use a Recorder. Times are seconds since the first event that
+this tracer saw, whatever the connection, so that lines of several connections can be read together.
+
+Rule: the tracer is given a callable, not a file. Why: whether the lines go to a terminal, a log or a list is
+the caller's business, and so is what happens when nobody reads them.
+"""
+
+from collections.abc import Callable
+
+from ropewalk.event import Event
+from ropewalk.observe.phrases import duration, phrase
+
+__all__ = ["Tracer"]
+
+
+class Tracer:
+    """Writes a line for each lifecycle event: the time, the connection's number, the step, what is to be said.
+
+    Args:   write: called with each line, its line end included.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self.write = write
+        self.began: float | None = None
+
+    def __call__(self, event: Event) -> None:
+        if self.began is None:
+            self.began = event.time
+        said = phrase(event.step, event.details)
+        line = f"{duration(event.time - self.began):>9}  #{event.connection} {event.step.value:<16} {said}"
+        self.write(line.rstrip() + "\n")
