@@ -67,7 +67,7 @@ on
     hit; hard\\n → half broken
 half broken
     hit; hard\\n → end
-    push         → half_broken
+    push        → half_broken
 end (at the end)
 half_broken (at the end)"""
     )
