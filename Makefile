@@ -17,7 +17,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 $(BENCH_READY): $(READY)
-	@$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@$(BIN)/python -m pip install -qq --editable '.[bench]'
 	@touch $@
 
 demo: $(READY) ## a real connection made and explained, in ten seconds

@@ -1,0 +1,421 @@
+"""What users subclass: Protocol, and the factories that make protocols.
+
+A protocol lives as long as one connection and holds what belongs to it; a factory lives as long as anybody uses it,
+makes one protocol for each connection and holds what they share. ReconnectingClientFactory also decides when to ask
+its connector for another connection.
+
+This room must never know sockets, states or the loop. It is called by `_net` and calls back only what the user could
+call too: the connector, `callLater`, `addSystemEventTrigger`.
+
+Defaults are class attributes and no class here has a constructor. Why: subclasses have always written `__init__`
+without calling ours, and thousands of idle protocols should hold nothing that was not given to them.
+Rejected: `__slots__` on Protocol. A class attribute cannot be the default of a slot, and a subclass without
+`__slots__` would pay for both. An idle protocol is its dictionary's three values (tests/rooms/test_protocol.py).
+Rejected: running startFactory and stopFactory around every attempt of a reconnecting client, as Twisted does; while it
+waits, it is in use.
+Source: twisted.internet.protocol for names, order and defaults; the reconnecting delays are compared with it by test.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
+
+if TYPE_CHECKING:
+    # Why not at run time: a type variable's default (PEP 696) is in `typing` only from Python 3.13 on.
+    from typing_extensions import TypeVar
+
+    from ropewalk.failure import Failure
+    from ropewalk.interfaces import IAddress, IConnector, IReactorTime, ITransport
+
+    P = TypeVar("P", bound="Protocol", default="Protocol")
+else:
+    from typing import TypeVar
+
+    P = TypeVar("P")
+
+__all__ = ["ClientFactory", "Factory", "Protocol", "ReconnectingClientFactory", "ServerFactory"]
+
+A = ParamSpec("A")
+
+log = logging.getLogger("ropewalk")
+
+
+class Protocol:
+    """One connection's side of the talk: subclass it, and override what you want to hear of.
+
+    The engine calls makeConnection once, then dataReceived any number of times, then connectionLost once; nothing
+    before, between or after. A protocol that also has the methods `readConnectionLost()` and `writeConnectionLost()`
+    keeps one direction open when the other has ended (interfaces.IHalfCloseableProtocol).
+
+    Source: interfaces.IProtocol.
+    """
+
+    # Why typed as always there: user code first runs in connectionMade, where it is.
+    transport: ITransport = None  # type: ignore[assignment]
+    factory: Factory[Any] | None = None
+    # True from makeConnection on, and still after the loss, as in Twisted; `transport.connected` tells of now.
+    connected: bool = False
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Attach this protocol to its transport and tell it so.
+
+        Args:     transport: connected, already reading.
+        Order:    connectionMade is called before this returns.
+        """
+        self.connected = True
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """The connection is there: a client's was accepted, a server has accepted one. Greet here.
+
+        Order:    before any dataReceived. What it raises aborts the connection, and is connectionLost's reason.
+        """
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come in, cut anywhere: keep what is not yet a whole message.
+
+        Args:     data: never empty.
+        Order:    what it writes leaves right after it has returned. What it raises ends the connection, and is
+                  connectionLost's reason.
+        """
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone, and so is what was not sent. The last call; drop references here.
+
+        Args:     reason: its value is a ConnectionDone for a clean end, otherwise ConnectionLost or what was raised;
+                  `reason.value.ended` tells who ended it, after how long and how many bytes.
+        Order:    a client's factory hears clientConnectionLost after this.
+        """
+
+    def logPrefix(self) -> str:
+        """How log messages name this protocol: by its class."""
+        return type(self).__name__
+
+
+class Factory(Generic[P]):
+    """Makes a protocol for each connection, and outlives them.
+
+    Set `protocol` to what makes one (a class, usually), or override buildProtocol. The type parameter is the
+    protocol's: `Factory[Echo]`.
+
+    Source: interfaces.IProtocolFactory.
+    """
+
+    protocol: Callable[..., P] | None = None
+    # How many connectors and ports use this factory now.
+    numPorts: int = 0
+    # Whether starting, stopping and retrying are logged (level INFO, logger "ropewalk").
+    noisy: bool = True
+
+    @classmethod
+    def forProtocol(
+        cls: Callable[A, Factory[P]], protocol: Callable[[], P], *args: A.args, **kwargs: A.kwargs
+    ) -> Factory[P]:
+        """A factory of this class that makes `protocol`.
+
+        Args:     protocol: a Protocol subclass, or any callable that returns a protocol.
+                  args, kwargs: for the factory's constructor.
+        """
+        factory = cls(*args, **kwargs)
+        factory.protocol = protocol
+        return factory
+
+    def doStart(self) -> None:
+        """One more connector or port uses this factory; the engine calls this.
+
+        Raises:   what startFactory raises; the factory then counts no new user.
+        Order:    startFactory is called before this returns, for the first user only.
+        """
+        # Why counted first: a startFactory that listens or connects with this same factory is a second user.
+        self.numPorts += 1
+        if self.numPorts > 1:
+            return
+        if self.noisy:
+            log.info("Starting factory %r", self)
+        try:
+            self.startFactory()
+        except BaseException:
+            self.numPorts -= 1
+            raise
+
+    def doStop(self) -> None:
+        """One connector or port less uses this factory; the engine calls this. Nothing happens if none did.
+
+        Raises:   what stopFactory raises; the factory counts as stopped all the same.
+        Order:    stopFactory is called before this returns, after the last user only.
+        """
+        if self.numPorts == 0:
+            return
+        self.numPorts -= 1
+        if self.numPorts:
+            return
+        if self.noisy:
+            log.info("Stopping factory %r", self)
+        self.stopFactory()
+
+    def startFactory(self) -> None:
+        """The first connector or port is about to use this factory: open what all its protocols share."""
+
+    def stopFactory(self) -> None:
+        """The last connector or port has let go of this factory: close what startFactory opened."""
+
+    def buildProtocol(self, addr: IAddress | None) -> P | None:
+        """Make the protocol for a connection that has just been made.
+
+        Args:     addr: the peer's address, resolved.
+        Returns:  the protocol, its `factory` set, not yet connected; None to close the connection at once.
+        Raises:   RuntimeError when this factory was never told which protocol to make.
+        """
+        if self.protocol is None:
+            raise RuntimeError(
+                f"{self!r} does not know what to build: set `protocol`, use forProtocol, or override buildProtocol"
+            )
+        made = self.protocol()
+        made.factory = self
+        return made
+
+    def logPrefix(self) -> str:
+        """How log messages name this factory: by its class."""
+        return type(self).__name__
+
+
+class ServerFactory(Factory[P]):
+    """A factory meant for listenTCP; the name says so to readers, nothing more."""
+
+    if TYPE_CHECKING:
+        # Why again, here and below: Python's types cannot say "this same class, of another protocol".
+        @classmethod
+        def forProtocol(
+            cls: Callable[A, ServerFactory[P]], protocol: Callable[[], P], *args: A.args, **kwargs: A.kwargs
+        ) -> ServerFactory[P]: ...
+
+
+class ClientFactory(Factory[P]):
+    """A factory for connectTCP: it also hears how its connectors fare.
+
+    Each attempt ends in exactly one of clientConnectionFailed and clientConnectionLost. In both,
+    `connector.connect()` starts another, and the factory stays started.
+
+    Source: interfaces.IClientFactory.
+    """
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def forProtocol(
+            cls: Callable[A, ClientFactory[P]], protocol: Callable[[], P], *args: A.args, **kwargs: A.kwargs
+        ) -> ClientFactory[P]: ...
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        """An attempt begins; `connector.stopConnecting()` would end it.
+
+        Order:    on the stack of connectTCP or `connector.connect()`. What it raises ends the attempt and is raised
+                  there.
+        """
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """The attempt came to nothing; no protocol was made.
+
+        Args:     reason: its value is a ConnectError; its text tells every address tried.
+        """
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        """The connection that was made is gone.
+
+        Args:     reason: the same that the protocol's connectionLost was given just before.
+        """
+
+
+class ReconnectingClientFactory(ClientFactory[P]):
+    """A client factory that connects again, and waits longer each time it was in vain.
+
+    The n-th wait is about `initialDelay * factor ** n`, made uneven by `jitter`, and never above `maxDelay`. A
+    connection that lived for `livedSeconds` makes the next wait a first one again; resetDelay says so earlier.
+    Between the attempts the factory stays started: startFactory comes once before the first, stopFactory once after
+    the last. It retries until stopTrying, `maxRetries`, or the reactor's shutdown.
+
+    Source: twisted.internet.protocol.ReconnectingClientFactory; the delays are its delays for the same random
+            numbers. Different on purpose: never above maxDelay, start and stop once, resetDelay by itself,
+            initialDelay holds for the first wait too, several connectors may share the factory.
+    """
+
+    # Seconds. Source: Twisted's values, all of them up to `maxRetries`; users know them.
+    initialDelay: float = 1.0
+    maxDelay: float = 3600.0
+    # By which a wait grows over the one before (e), and the standard deviation of a wait as a share of it.
+    factor: float = 2.718281828459045
+    jitter: float | None = 0.119626565582
+    # Attempts in a row that came to nothing, and after how many to give up; None is never.
+    retries: int = 0
+    maxRetries: int | None = None
+    # Seconds. Value: a server that accepts and drops at once must not count as reached, and one connection in ten
+    # seconds harms nobody. math.inf leaves resetting to resetDelay. Others: systemd counts restarts within 10 s.
+    livedSeconds: float = 10.0
+    continueTrying: bool = True
+    # The one tried last.
+    connector: IConnector | None = None
+    # Where callLater is; None is the connector's reactor.
+    clock: IReactorTime | None = None
+    # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable.
+    random: Any = random
+    _delay: float | None = None
+    _waits: dict[IConnector, Wait] | None = None
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def forProtocol(
+            cls: Callable[A, ReconnectingClientFactory[P]],
+            protocol: Callable[[], P],
+            *args: A.args,
+            **kwargs: A.kwargs,
+        ) -> ReconnectingClientFactory[P]: ...
+
+    @property
+    def delay(self) -> float:
+        """Seconds of the next wait, before jitter."""
+        return self.initialDelay if self._delay is None else self._delay
+
+    @delay.setter
+    def delay(self, seconds: float) -> None:
+        self._delay = seconds
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        self.connector = connector
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if self.continueTrying:
+            self.connector = connector
+            self.retry()
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        if self.continueTrying:
+            self.connector = connector
+            if seconds_lived(reason) >= self.livedSeconds:
+                self._delay = None
+                self.retries = 0
+            self.retry()
+
+    def retry(self, connector: IConnector | None = None) -> None:
+        """Connect again after a wait, unless trying is over. A wait of the same connector starts anew.
+
+        Args:     connector: None is the one tried last.
+        Raises:   ValueError if there is none.
+        """
+        connector = self.connector if connector is None else connector
+        if not self.continueTrying:
+            self._tell("%r is given up: stopTrying was called", connector)
+            return
+        if connector is None:
+            raise ValueError("no connector to retry: none of this factory's has failed or been lost yet")
+        self.retries += 1
+        if self.maxRetries is not None and self.retries > self.maxRetries:
+            self._tell("%r is given up after %d retries", connector, self.maxRetries)
+            return
+        seconds = self._next_delay()
+        self._tell("%r will retry in %.1f seconds", connector, seconds)
+        if self._waits is None:
+            self._waits = {}
+        earlier = self._waits.get(connector)
+        wait = self._waits[connector] = Wait(self, connector, self._waits)
+        wait.start(seconds)
+        if earlier is not None:
+            earlier.cancel()
+
+    def stopTrying(self) -> None:
+        """Retry no more: end the waits, and the attempt if one is under way. A connection stays.
+
+        Order:    clientConnectionFailed is called before this returns if an attempt was under way; stopFactory too,
+                  unless a connection still uses the factory.
+        """
+        self.continueTrying = False
+        for wait in list((self._waits or {}).values()):
+            wait.cancel()
+        if self.connector is not None and self.connector.state == "connecting":
+            self.connector.stopConnecting()
+
+    def resetDelay(self) -> None:
+        """The connection is good: the next wait is a first one again, and retrying is allowed."""
+        self._delay = None
+        self.retries = 0
+        self.continueTrying = True
+
+    def _next_delay(self) -> float:
+        """The wait to make now; the one after it grows from this one, jitter included."""
+        seconds = min(self.delay, self.maxDelay)
+        if self.jitter:
+            # Why abs: a jitter near 1 draws negative numbers now and then, and no wait at all would stay none.
+            seconds = abs(self.random.normalvariate(seconds, seconds * self.jitter))
+        # Why mirrored and not cut: at the cap half of all clients would else come back at the very same moment.
+        if seconds > self.maxDelay:
+            seconds = min(abs(2 * self.maxDelay - seconds), self.maxDelay)
+        self._delay = min(seconds * self.factor, self.maxDelay)
+        return seconds
+
+    def _tell(self, message: str, *args: object) -> None:
+        if self.noisy:
+            log.info(message, *args)
+
+
+class Wait:
+    """The time between two attempts of one connector. While it lasts, it counts as a user of the factory."""
+
+    __slots__ = ("_all", "_call", "_connector", "_factory", "_trigger")
+
+    def __init__(
+        self,
+        factory: ReconnectingClientFactory[Any],
+        connector: IConnector,
+        waits: dict[IConnector, Wait],
+    ) -> None:
+        self._factory = factory
+        self._connector = connector
+        self._all = waits
+        self._call: Any = None
+        self._trigger: Any = None
+
+    def start(self, seconds: float) -> None:
+        self._factory.doStart()
+        reactor = self._connector.reactor
+        clock = reactor if self._factory.clock is None else self._factory.clock
+        self._call = clock.callLater(seconds, self._elapsed)
+        # Why "after": connections lost by the shutdown itself ask for a retry while "during" runs.
+        self._trigger = reactor.addSystemEventTrigger("after", "shutdown", self._shut_down)
+
+    def cancel(self) -> None:
+        self._call.cancel()
+        self._forget()
+        self._factory.doStop()
+
+    def _elapsed(self) -> None:
+        self._forget()
+        try:
+            # Why the test: the user may have called connect() in the meantime.
+            if self._connector.state == "disconnected":
+                self._connector.connect()
+        finally:
+            # Why only now: the connector counts as a user by itself, and between the two there must be no gap.
+            self._factory.doStop()
+
+    def _shut_down(self) -> None:
+        # Safe because: a trigger that runs has been removed already.
+        self._trigger = None
+        self.cancel()
+
+    def _forget(self) -> None:
+        if self._trigger is not None:
+            self._connector.reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
+        # Why asked: a wait that replaces this one stands there already.
+        if self._all.get(self._connector) is self:
+            del self._all[self._connector]
+
+
+def seconds_lived(reason: Failure) -> float:
+    """For how long the connection was there; 0.0 if its reason does not tell."""
+    ended = getattr(getattr(reason, "value", None), "ended", None)
+    return 0.0 if ended is None else float(ended.seconds)
