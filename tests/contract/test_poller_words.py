@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from ropewalk._loop.poll import Poll
 from ropewalk._loop.poller import ERR, HUP, IN, LONGEST_WAIT, OUT
 from ropewalk._loop.select import Select
 from tests.contract.fake_kqueue import FakeKqueueModule, Kevent
-from tests.contract.workshop import Workshop
+from tests.contract.workshop import Workshop, arrived
 
 MASKS = (0, IN, OUT, IN | OUT)
 
@@ -153,6 +155,47 @@ def test_kqueues_changes_never_add_a_filter_that_is_there(make: Workshop, before
     reading = {READ: module.KQ_EV_ADD if after else clear} if after != OUT else {}
     writing = {WRITE: module.KQ_EV_ADD} if after & OUT else {}
     assert filters == reading | writing
+    each.close()
+
+
+@pytest.mark.parametrize("after", MASKS)
+@pytest.mark.parametrize("before", MASKS)
+def test_B12_kqueue_registering_again_leaves_no_filter_behind_that_would_wake_it(
+    make: Workshop, before: int, after: int
+) -> None:
+    ours, theirs = make.pair()
+    theirs.send(b"hello")
+    module = FakeKqueueModule()
+    each = Kqueue(module)
+    each.register(ours.fileno(), before)
+    each.register(ours.fileno(), after)
+    each.poll(0, 64)
+    woken_by = {event.filter for event in module.queue.control(None, 64, 0)}
+    assert woken_by == ({READ} if after & IN else set()) | ({WRITE} if after & OUT else set())
+    each.close()
+
+
+def test_B3_at_mask_zero_kqueue_wakes_at_most_once_for_data_and_once_for_the_end(make: Workshop) -> None:
+    ours, theirs = make.tcp()
+    module = FakeKqueueModule()
+    each = Kqueue(module)
+    each.register(ours.fileno(), 0)
+    for happen in (lambda: theirs.send(b"hello"), lambda: theirs.shutdown(socket.SHUT_WR)):
+        happen()
+        arrived(ours)
+        assert each.poll(0, 64) == []
+        assert module.queue.control(None, 64, 0) == []
+    each.close()
+
+
+def test_B10_kqueue_refuses_a_regular_file_without_asking_the_kernel_which_would_take_it(
+    make: Workshop, tmp_path: Path
+) -> None:
+    module = FakeKqueueModule()
+    each = Kqueue(module)
+    with pytest.raises(PermissionError):
+        each.register(make.file(tmp_path / "regular"), IN)
+    assert module.queue.journal == []
     each.close()
 
 
