@@ -62,7 +62,7 @@ __all__ = [
 
 
 def errno_name(number: int | None) -> str | None:
-    """"ECONNREFUSED" for 111; the number as text if it has no name; None for None."""
+    """The name of an errno, such as "ECONNREFUSED"; "errno 999" if it has none; None for None."""
     return None if number is None else errno.errorcode.get(number, f"errno {number}")
 
 
@@ -79,7 +79,11 @@ def _number(os_error: object) -> int | None:
 
 
 def _remake(
-    cls: type[OSError], args: tuple[object, ...], number: int | None, text: str | None, state: dict[str, object]
+    cls: type[OSError],
+    args: tuple[object, ...],
+    number: int | None,
+    text: str | None,
+    state: dict[str, object],
 ) -> OSError:
     # Why: unpickling an exception calls its class with `args`; constructors with keywords of their own
     # would lose them, and OSError's would rewrite `args`.
@@ -183,7 +187,10 @@ class ConnectError(OSError):
         if self.elapsed:
             parts.append(", ".join(f"{phase} took {spent:.3f} s" for phase, spent in self.elapsed.items()))
         if self.attempts:
-            tried = (f"{a.address}: {errno_name(a.errno) or a.error} after {a.seconds:.3f} s" for a in self.attempts)
+            tried = (
+                f"{a.address}: {errno_name(a.errno) or a.error} after {a.seconds:.3f} s"
+                for a in self.attempts
+            )
             parts.append("tried " + ", ".join(tried))
         return f" [{'; '.join(parts)}]" if parts else ""
 

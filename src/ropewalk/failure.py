@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 def qualified_name(kind: object) -> str:
-    """"package.module.Class"; for a builtin too, as Twisted writes it: "builtins.ValueError"."""
+    """The class as "module.Class"; for a builtin too, as Twisted has it: "builtins.ValueError"."""
     if not isinstance(kind, type):
         return repr(kind)
     return f"{kind.__module__}.{kind.__name__}"
@@ -119,12 +119,18 @@ class Failure(BaseException):
         """
         matched = self.check(*errorTypes)
         if matched is None:
-            self.raiseException()
+            try:
+                self.raiseException()
+            finally:
+                del self  # Why: the traceback holds this frame
         return matched
 
     def raiseException(self) -> NoReturn:
         """Raise the exception, with the traceback it had."""
-        raise self.value.with_traceback(self.tb)
+        try:
+            raise self.value.with_traceback(self.tb)
+        finally:
+            del self  # Why: the traceback holds this frame
 
     # --- telling ---
 
@@ -152,7 +158,9 @@ class Failure(BaseException):
             return "".join(head + [f"{place.file}:{place.line}:{place.function}\n" for place in places])
         if detail == "verbose":
             lines = [f"{place.file}:{place.line}: {place.function}(...)\n" for place in places]
-            return "".join(["*--- Failure ---\n", *lines, f"{kind}: {message}\n", "*--- End of Failure ---\n"])
+            return "".join(
+                ["*--- Failure ---\n", *lines, f"{kind}: {message}\n", "*--- End of Failure ---\n"]
+            )
         if detail != "default":
             raise ValueError(f"detail must be 'default', 'brief' or 'verbose', not {detail!r}")
         lines = [self._line(place) for place in places] or ["Failure: "]
@@ -211,9 +219,7 @@ class Failure(BaseException):
         return f'  File "{place.file}", line {place.line}, in {place.function}\n    {source}\n'
 
 
-def _remake(
-    cls: type[Failure], value: BaseException, kind: Kind, places: tuple[Place, ...]
-) -> Failure:
+def _remake(cls: type[Failure], value: BaseException, kind: Kind, places: tuple[Place, ...]) -> Failure:
     made = cls.__new__(cls)
     made.value, made.type, made.tb, made._places = value, kind, None, places
     return made
