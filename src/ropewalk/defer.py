@@ -224,7 +224,8 @@ class Deferred(Generic[T]):
         frame = sys._getframe(1)
         self._code = frame.f_code
         self._offset = frame.f_lasti
-        self._stacks = self._note("made", frame) if self.debug else ""
+        if self.debug:
+            self._stacks = self._note("made", frame)
 
     # --- adding callbacks ---
 
@@ -267,7 +268,16 @@ class Deferred(Generic[T]):
 
         Returns:  this Deferred.
         """
-        self._add(callback, None, args, kwargs)
+        # hot: this is _add, written out for the commonest of the three.
+        at_once = self.called and not self.paused and not self._running
+        context = None if at_once else copy_context()
+        item: Item = (callback, None, args if args or kwargs else None, kwargs, context)
+        if self._callbacks is None:
+            self._callbacks = [item]
+        else:
+            self._callbacks.append(item)
+        if at_once:
+            self._run()
         return self
 
     @overload
@@ -315,11 +325,7 @@ class Deferred(Generic[T]):
         # hot: once for each callback (tests/rooms/test_defer.py says what to compare it with).
         at_once = self.called and not self.paused and not self._running
         context = None if at_once else copy_context()
-        item: Item
-        if args or keywords:
-            item = (success, failed, args, keywords, context)
-        else:
-            item = (success, failed, None, keywords, context)
+        item: Item = (success, failed, args if args or keywords else None, keywords, context)
         if self._callbacks is None:
             self._callbacks = [item]
         else:
@@ -386,7 +392,7 @@ class Deferred(Generic[T]):
         self._canceller = None  # Safe because: cancelling is over; and it may lead back to this Deferred.
         self.result = result
         if self.debug:
-            self._stacks += self._note("fired", sys._getframe(1))
+            self._stacks = getattr(self, "_stacks", "") + self._note("fired", sys._getframe(1))
         if self.paused:
             self._guard_error()
         elif self._callbacks is not None or isinstance(result, Failure):
@@ -410,7 +416,7 @@ class Deferred(Generic[T]):
         raise AlreadyCalledError(f"this Deferred has been fired before; it was made at {self._birth()}")
 
     def _birth(self) -> Birth:
-        return Birth(self._code, self._offset, self._stacks)
+        return Birth(self._code, self._offset, getattr(self, "_stacks", ""))
 
     def _note(self, what: str, frame: FrameType | None) -> str:
         return "".join([f"\n{what} here:\n", *traceback.format_stack(frame)]).rstrip()
@@ -519,7 +525,7 @@ class Deferred(Generic[T]):
                 if step is GIVE or step is RESUME:
                     following, taken = self._pass_on(step, args, escaping)
                     result = self.result
-                    if following is not None:
+                    if following is not None or self.paused:
                         break
                     continue
                 try:
@@ -536,15 +542,14 @@ class Deferred(Generic[T]):
                 self.result = result
                 if isinstance(result, Deferred):
                     self._wait_for(result)
-                    if self.paused:
-                        break
                     result = self.result
-            self._running = False
-            left = length_hint(items)
-            if left:
-                del callbacks[:-left]
+                if self.paused:
+                    break
             else:
                 self._callbacks = None
+            self._running = False
+            if self._callbacks is not None:
+                self._callbacks = callbacks[len(callbacks) - length_hint(items) :] or None
         if self._unhandled is not None:
             self._took_error()
         if isinstance(result, Failure) and not taken and not any(result.value is exc for exc in escaping):
@@ -672,6 +677,7 @@ class Driver:
             except StopIteration as stop:
                 return self._ended(stop.value)
             except BaseException as exc:
+                result = thrown = None  # Why: the traceback holds this frame
                 return self._ended(_caught(exc))
             if not isinstance(awaited, Deferred):
                 result = Failure(TypeError(f"only Deferreds can be awaited here, not {awaited!r}"))
@@ -722,7 +728,11 @@ def _fired(result: Any, frame: FrameType) -> Deferred[Any]:
 
 def succeed(result: T) -> Deferred[T]:
     """A Deferred that has this result already."""
-    return _fired(result, sys._getframe(1))
+    deferred: Deferred[T] = Deferred()
+    deferred._made_by(sys._getframe(1))
+    deferred.called = True
+    deferred.result = result
+    return deferred
 
 
 def fail(result: Failure | BaseException | None = None) -> Deferred[Any]:

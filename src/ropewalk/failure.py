@@ -67,7 +67,7 @@ class Failure(BaseException):
               `raise failure` is at least an error with a traceback; use `raiseException()` instead.
     """
 
-    __slots__ = ("_places", "tb", "type", "value")
+    __slots__ = ("__weakref__", "_places", "tb", "type", "value")
 
     # Why BaseException for the value: mypy lets users read .value's attributes; other objects are rare.
     value: BaseException
