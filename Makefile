@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 COVERED := --include='*/_net/*,*/_loop/*'
 
-.PHONY: help demo test test-others check format bench clean
+.PHONY: help demo test test-others check format diagrams bench clean
 .DELETE_ON_ERROR:
 
 help: ## these lines
@@ -41,6 +41,9 @@ check: $(READY) ## formatting, lint, types, and the gates of the house
 format: $(READY) ## lay the code out as `check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+diagrams: $(READY) ## draw the docs' state diagrams anew from the tables
+	$(BIN)/python -m tests.house.diagrams
 
 bench: $(BENCH_READY) ## side by side with Twisted, asyncio and uvloop; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -19,7 +19,6 @@ Source: twisted.internet.protocol for names, order and defaults; the reconnectin
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
@@ -260,8 +259,9 @@ class ReconnectingClientFactory(ClientFactory[P]):
     connector: IConnector | None = None
     # Where callLater is; None is the connector's reactor.
     clock: IReactorTime | None = None
-    # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable.
-    random: Any = random
+    # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable. None is Python's
+    # shared one.
+    random: Any = None
     _delay: float | None = None
     _waits: dict[IConnector, Wait] | None = None
 
@@ -349,12 +349,19 @@ class ReconnectingClientFactory(ClientFactory[P]):
         seconds = min(self.delay, self.maxDelay)
         if self.jitter:
             # Why abs: a jitter near 1 draws negative numbers now and then, and no wait at all would stay none.
-            seconds = abs(self.random.normalvariate(seconds, seconds * self.jitter))
+            seconds = abs(self._source().normalvariate(seconds, seconds * self.jitter))
         # Why mirrored and not cut: at the cap half of all clients would else come back at the very same moment.
         if seconds > self.maxDelay:
             seconds = min(abs(2 * self.maxDelay - seconds), self.maxDelay)
         self._delay = min(seconds * self.factor, self.maxDelay)
         return seconds
+
+    def _source(self) -> Any:
+        if self.random is None:
+            import random  # Why here: five modules that only who retries needs; importing ropewalk stays cheap.
+
+            return random
+        return self.random
 
     def _tell(self, message: str, *args: object) -> None:
         if self.noisy:
