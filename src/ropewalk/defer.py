@@ -16,8 +16,8 @@ already there runs at once and needs no copy of them.
 Rule: the traceback of a caught exception loses its first entry, which is ours: nobody wants to read it.
 Rule: an error that was handled leaves no reference cycle. A traceback holds the frames it passed and all
   that called them, so a variable for a Failure is deleted before such a frame is left. One that nobody
-  handles stays in its Deferred, to which the callers' variables often lead: it is reported when the
-  garbage collector comes round.
+  handles, or that was awaited, stays in its Deferred, to which the callers' variables often lead: that one
+  goes, and is reported, when the garbage collector comes round.
 Rule: SystemExit and KeyboardInterrupt are given to the rest of the chain, so that it can clean up, and
   then leave `callback()` all the same.
 Rule: an error that nobody took is logged once, with where its Deferred was made, when the Deferred goes.
@@ -146,12 +146,16 @@ class Unhandled:
 
     def __del__(self) -> None:
         failure, self.failure = self.failure, None
-        if failure is not None:
-            value: object = failure.value
-            # Why the test: a Failure may be made of anything, and logging prints exceptions only.
-            info = (failure.type, value, failure.tb) if isinstance(value, BaseException) else None
-            said = "" if info else f": {value!r}"
-            logger.error("Unhandled error in a Deferred made at %s%s", self.birth, said, exc_info=info)
+        if failure is None:
+            return
+        value: object = failure.value
+        if isinstance(value, BaseException) and not sys.is_finalizing():
+            said, info = "", (failure.type, value, failure.tb)
+        else:
+            # Why: a Failure may be made of anything, and logging prints exceptions only; and it reads the
+            # source for that, which an interpreter that goes down cannot do.
+            said, info = f"\n{failure.getBriefTraceback()}", None
+        logger.error("Unhandled error in a Deferred made at %s%s", self.birth, said, exc_info=info)
 
 
 def _caught(exc: BaseException, given: object = None) -> Failure:
@@ -260,7 +264,10 @@ class Deferred(Generic[T]):
 
     @overload
     def addCallback(
-        self, callback: Callable[Concatenate[T, P], Failure | R], *args: P.args, **kwargs: P.kwargs
+        self,
+        callback: Callable[Concatenate[T, P], Failure | Deferred[R] | R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Deferred[R]: ...
 
     def addCallback(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
@@ -292,7 +299,10 @@ class Deferred(Generic[T]):
 
     @overload
     def addErrback(
-        self, errback: Callable[Concatenate[Failure, P], R], *args: P.args, **kwargs: P.kwargs
+        self,
+        errback: Callable[Concatenate[Failure, P], Failure | Deferred[R] | R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Deferred[T | R]: ...
 
     def addErrback(self, errback: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
@@ -310,7 +320,10 @@ class Deferred(Generic[T]):
 
     @overload
     def addBoth(
-        self, callback: Callable[Concatenate[T | Failure, P], Failure | R], *args: P.args, **kwargs: P.kwargs
+        self,
+        callback: Callable[Concatenate[T | Failure, P], Failure | Deferred[R] | R],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Deferred[R]: ...
 
     def addBoth(self, callback: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
@@ -536,7 +549,7 @@ class Deferred(Generic[T]):
                     else:
                         result = context.run(step, result, *args, **keywords)
                 except BaseException as exc:
-                    if isinstance(exc, ESCAPING) and exc not in escaping:
+                    if isinstance(exc, ESCAPING):
                         escaping.append(exc)
                     result = _caught(exc, result)
                 self.result = result
