@@ -41,22 +41,24 @@ def open_descriptors() -> dict[int, str]:
 
 @pytest.fixture
 def reactor() -> Iterator[Reactor]:
-    """A fresh Reactor; at teardown nothing of it may be left."""
+    """A fresh Reactor; at teardown nothing that was made with it may be left, and after close() nothing of it."""
     from ropewalk import Reactor
 
     gc.collect()
     before = open_descriptors()
     fresh = Reactor()
+    own = open_descriptors()
     yield fresh
     timers = [repr(call) for call in fresh.getDelayedCalls()]
     watched = [repr(each) for each in (*fresh.getReaders(), *fresh.getWriters())]
-    close = getattr(fresh, "close", None)
-    if close is not None:
-        close()
-    del fresh, close
-    gc.collect()
-    after = open_descriptors()
+    left = opened_since(own)
+    fresh.close()
+    own_left = opened_since(before)
     assert not timers, f"delayed calls left: {timers}"
     assert not watched, f"still watched: {watched}"
-    left = {fd: leads_to for fd, leads_to in after.items() if before.get(fd) != leads_to}
     assert not left, f"descriptors left: {left}"
+    assert not own_left, f"descriptors that close() left: {own_left}"
+
+
+def opened_since(before: dict[int, str]) -> dict[int, str]:
+    return {fd: leads_to for fd, leads_to in open_descriptors().items() if before.get(fd) != leads_to}

@@ -138,6 +138,7 @@ HARMLESS = {
     "threading": {"get_ident", "current_thread", "main_thread", "enumerate"},
 }
 ANY = {"*"}
+COMPUTED = "a name not written out"
 ALLOWED: dict[str, dict[str, set[str]]] = {
     "_loop/epoll.py": {"select": ANY},
     "_loop/kqueue.py": {"select": ANY, "os": {"fstat"}},
@@ -148,6 +149,8 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "_loop/signals.py": {"signal": ANY},
     # Once, at import: what a forked child's copy must not do.
     "_loop/loop.py": {"os": {"register_at_fork"}},
+    # The numbers of options that not every system has.
+    "_net/options.py": {"socket": {COMPUTED}},
     # A scope's name as a number: it opens nothing, waits for nothing, and has no counterpart in a simulated host.
     "_net/resolve.py": {"socket": {"if_nametoindex"}},
     "_net/resolvers.py": {"socket": {"if_nametoindex"}},
@@ -180,9 +183,9 @@ def names_taken(tree: ast.Module) -> list[tuple[str, str, int]]:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
             # Asking whether this system has a constant is the same as naming it.
             base, name = node.args[0], node.args[1]
-            if isinstance(base, ast.Name) and base.id in known and isinstance(name, ast.Constant):
+            if isinstance(base, ast.Name) and base.id in known:
                 bases.add(id(base))
-                found.append((known[base.id], str(name.value), node.lineno))
+                found.append((known[base.id], str(getattr(name, "value", COMPUTED)), node.lineno))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
             bases.add(id(node.value))
             if id(node) not in skipped:

@@ -17,7 +17,7 @@ EACH = pytest.mark.parametrize("source", ALL, ids=lambda each: each.name)
 LONGEST_FILE = 450
 LONGER_FILES = {
     "_net/stream.py": 900,  # one object, one set of states, few objects per connection: at thousands, misses rule
-    "defer.py": 800,  # Deferred, whole
+    "defer.py": 850,  # Deferred, whole
     "error.py": 500,  # every public exception with its docstring: a list
 }
 LONGEST_FUNCTION = 50
