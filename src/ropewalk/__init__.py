@@ -1,0 +1,87 @@
+"""Ropewalk: an event-driven network engine. Reactor, connectors, factories, protocols, transports: Twisted's model.
+
+    from ropewalk import reactor, ClientFactory, Protocol
+
+The public names, by topic. `reactor` is the default Reactor, made at first use: importing opens nothing. Modules such as
+`ropewalk.error`, `ropewalk.defer` and `ropewalk.address` hold the rest of Twisted's names.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+# Running
+from ropewalk import address, defer, error, failure, protocol
+from ropewalk._net.options import TCPOptions
+
+# What users hold
+from ropewalk.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
+
+# Results that come later
+from ropewalk.defer import Deferred, fail, maybeDeferred, succeed
+from ropewalk.engine import Reactor
+
+# Seen from outside
+from ropewalk.event import Attempt, Ended, EndedBy, Event, Step
+from ropewalk.failure import Failure
+
+# What users subclass
+from ropewalk.protocol import ClientFactory, Factory, Protocol, ReconnectingClientFactory, ServerFactory
+
+if TYPE_CHECKING:
+    from ropewalk.observe import Recorder, Tracer, explain
+
+    reactor: Reactor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attempt",
+    "ClientFactory",
+    "Deferred",
+    "Ended",
+    "EndedBy",
+    "Event",
+    "Factory",
+    "Failure",
+    "HostnameAddress",
+    "IPv4Address",
+    "IPv6Address",
+    "Protocol",
+    "Reactor",
+    "ReconnectingClientFactory",
+    "Recorder",
+    "ServerFactory",
+    "Step",
+    "TCPOptions",
+    "Tracer",
+    "UNIXAddress",
+    "address",
+    "defer",
+    "error",
+    "explain",
+    "fail",
+    "failure",
+    "maybeDeferred",
+    "protocol",
+    "reactor",
+    "succeed",
+]
+
+_first_use = threading.Lock()
+
+
+def __getattr__(name: str) -> Any:
+    """What is made or imported at first use: the default reactor, and the tools that look from outside."""
+    if name == "reactor":
+        with _first_use:
+            # Why asked again: another thread may have made it while this one waited.
+            if "reactor" not in globals():
+                globals()["reactor"] = Reactor()
+        return globals()["reactor"]
+    if name in ("Recorder", "Tracer", "explain"):
+        from ropewalk import observe
+
+        return getattr(observe, name)
+    raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")

@@ -1,0 +1,162 @@
+"""Descriptors that users bring: `addReader`, `addWriter` and their kin.
+
+Any object with `fileno`, `doRead`, `doWrite`, `connectionLost` and `logPrefix` can be watched. One `Descriptor` stands
+between the loop and the one or two objects (a reader, a writer) that share a number; the engine's own streams need no
+such thing in between and are watched directly.
+
+Rules, as Twisted's users know them: `doRead` and `doWrite` return None, or an exception that ends the descriptor; what
+they raise is logged and ends it too. Ending is: watched no more, then `connectionLost(Failure)`. A hang-up with
+nothing to read ends the reader, and the writer if that is another object; with something to read it is read first
+(FAULTS B4): the object sees the end of the data by itself.
+
+It must never close a descriptor: whoever opened it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ropewalk._loop.loop import ERR, HUP, IN, OUT, Loop
+
+
+class Descriptors:
+    """All descriptors of one loop that users brought, by number."""
+
+    __slots__ = ("_by_object", "_lost", "_loop", "_watched")
+
+    def __init__(self, loop: Loop, lost: Callable[[Any, BaseException | None], None]) -> None:
+        self._loop = loop
+        # How an object is told of its end; given by the reactor, who knows what a Failure is.
+        self._lost = lost
+        self._watched: dict[int, Descriptor] = {}
+        # Why: an object whose descriptor was closed has fileno() -1; it must still be possible to remove it.
+        self._by_object: dict[int, int] = {}
+
+    def add(self, selectable: Any, bit: int) -> None:
+        fd = _fileno(selectable)
+        found = self._watched.get(fd)
+        if found is not None and found.is_other(selectable, bit):
+            # Why: the number was closed behind our back and belongs to something new.
+            self._drop(found)
+            found = None
+        if found is None:
+            found = Descriptor(self, fd)
+            found.take(selectable, bit)
+            self._loop.watch(fd, found, found.mask())
+            self._watched[fd] = found
+        elif not found.has(selectable, bit):
+            found.take(selectable, bit)
+            self._loop.rewatch(fd, found, found.mask())
+        self._by_object[id(selectable)] = fd
+
+    def remove(self, selectable: Any, bits: int) -> None:
+        fd = self._by_object.get(id(selectable))
+        found = None if fd is None else self._watched.get(fd)
+        if found is None:
+            return
+        found.give_back(selectable, bits)
+        if not found.holds(selectable):
+            del self._by_object[id(selectable)]
+        if found.mask():
+            self._loop.rewatch(found.fd, found, found.mask())
+        else:
+            self._drop(found)
+
+    def _drop(self, found: Descriptor) -> None:
+        for each in (found.reader, found.writer):
+            self._by_object.pop(id(each), None)
+        del self._watched[found.fd]
+        self._loop.unwatch(found.fd)
+
+    def readers(self) -> list[Any]:
+        return [found.reader for found in self._watched.values() if found.reader is not None]
+
+    def writers(self) -> list[Any]:
+        return [found.writer for found in self._watched.values() if found.writer is not None]
+
+    def remove_all(self) -> list[Any]:
+        """Watch none of them any more; gives each object once."""
+        objects = list({id(each): each for each in self.readers() + self.writers()}.values())
+        for found in list(self._watched.values()):
+            self._drop(found)
+        return objects
+
+    def end(self, selectable: Any, exc: BaseException | None) -> None:
+        self.remove(selectable, IN | OUT)
+        self._lost(selectable, exc)
+
+    def call(self, selectable: Any, method: Callable[[], object]) -> None:
+        """One doRead or doWrite, and what follows from its answer."""
+        try:
+            why = method()
+        except BaseException as exc:
+            self._loop.user_error(exc, "%r raised and is watched no more", method)
+            self.end(selectable, exc)
+        else:
+            if why is not None:
+                self.end(selectable, why if isinstance(why, BaseException) else None)
+
+
+class Descriptor:
+    """One number, watched for a reader, a writer or both."""
+
+    __slots__ = ("_all", "fd", "reader", "writer")
+
+    def __init__(self, all_of_them: Descriptors, fd: int) -> None:
+        self._all = all_of_them
+        self.fd = fd
+        self.reader: Any = None
+        self.writer: Any = None
+
+    def mask(self) -> int:
+        return (IN if self.reader is not None else 0) | (OUT if self.writer is not None else 0)
+
+    def has(self, selectable: Any, bit: int) -> bool:
+        return (self.reader if bit == IN else self.writer) is selectable
+
+    def holds(self, selectable: Any) -> bool:
+        return self.reader is selectable or self.writer is selectable
+
+    def is_other(self, selectable: Any, bit: int) -> bool:
+        """Whether the place for this bit is taken by another object than the one given."""
+        holder = self.reader if bit == IN else self.writer
+        return holder is not None and holder is not selectable
+
+    def take(self, selectable: Any, bit: int) -> None:
+        if bit == IN:
+            self.reader = selectable
+        else:
+            self.writer = selectable
+
+    def give_back(self, selectable: Any, bits: int) -> None:
+        if bits & IN and self.reader is selectable:
+            self.reader = None
+        if bits & OUT and self.writer is selectable:
+            self.writer = None
+
+    def shut_down(self) -> None:
+        for each in {id(each): each for each in (self.reader, self.writer) if each is not None}.values():
+            self._all.end(each, None)
+
+    def ready(self, event: int) -> None:
+        reader, writer = self.reader, self.writer
+        if event & (ERR | HUP) and not event & (IN | OUT):
+            # Nothing to read or write will come of it: tell them, or the same event comes back for ever.
+            for each in {id(each): each for each in (reader, writer) if each is not None}.values():
+                self._all.end(each, None)
+            return
+        if event & IN and reader is not None:
+            self._all.call(reader, reader.doRead)
+        # Safe because: doRead may have removed the writer, or put another in its place; only the same one is called.
+        if event & OUT and writer is not None and self.writer is writer:
+            self._all.call(writer, writer.doWrite)
+
+
+def _fileno(selectable: Any) -> int:
+    fd = selectable.fileno()
+    if not isinstance(fd, int) or fd < 0:
+        raise ValueError(
+            f"{selectable!r} has no open descriptor: fileno() gave {fd!r}, not a number from 0 up"
+        )
+    return fd

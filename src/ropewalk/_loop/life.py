@@ -1,0 +1,115 @@
+"""The life of a running reactor: startup, running, shutdown, and then perhaps again.
+
+`run` fires "startup", turns the loop until it is stopped, and restores what it changed. `stop` fires "shutdown" in the
+next turn; while "before" triggers wait for their Deferreds the loop turns on. `crash` ends at once and tells nobody.
+An exception that leaves the loop (SystemExit, KeyboardInterrupt) ends the run as `crash` does; connections stay as they
+are, and `run` may be called again.
+
+It must never know what is disconnected at shutdown: the reactor gives it a callable for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+from ropewalk._loop.loop import Loop
+from ropewalk._loop.signals import Signals
+from ropewalk._loop.triggers import SystemEvents
+from ropewalk.error import ReactorAlreadyRunning, ReactorNotRunning
+from ropewalk.machine import step
+
+
+class LifeState(StrEnum):
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class LifeEvent(StrEnum):
+    RUN = "run"
+    STARTED = "startup fired"
+    STOP = "stop"
+    ENDED = "shutdown fired"
+    CRASH = "crash"
+
+
+LIFE: dict[tuple[LifeState, LifeEvent], LifeState] = {
+    (LifeState.STOPPED, LifeEvent.RUN): LifeState.STARTING,
+    (LifeState.STARTING, LifeEvent.STARTED): LifeState.RUNNING,
+    (LifeState.STARTING, LifeEvent.STOP): LifeState.STOPPING,
+    (LifeState.RUNNING, LifeEvent.STOP): LifeState.STOPPING,
+    (LifeState.STOPPING, LifeEvent.ENDED): LifeState.STOPPED,
+    (LifeState.STARTING, LifeEvent.CRASH): LifeState.STOPPED,
+    (LifeState.RUNNING, LifeEvent.CRASH): LifeState.STOPPED,
+    (LifeState.STOPPING, LifeEvent.CRASH): LifeState.STOPPED,
+}
+
+
+class Life:
+    """Runs a loop, and stops it."""
+
+    __slots__ = ("_disconnect_all", "_events", "_loop", "_signals", "_state")
+
+    def __init__(self, loop: Loop, events: SystemEvents, disconnect_all: Callable[[], None]) -> None:
+        self._loop = loop
+        self._events = events
+        self._disconnect_all = disconnect_all
+        self._signals = Signals(self._on_signal)
+        self._state = LifeState.STOPPED
+        events.set_heart("startup", self._begin)
+        events.set_heart("shutdown", self._disconnect_all)
+
+    @property
+    def state(self) -> LifeState:
+        return self._state
+
+    def run(self, install_signal_handlers: bool) -> None:
+        if self._state is not LifeState.STOPPED:
+            raise ReactorAlreadyRunning("run: this reactor runs already; stop it first")
+        before = self._loop.enter()
+        try:
+            if install_signal_handlers:
+                self._signals.install(self._loop.signal_fileno())
+            self.start()
+            while self._state is not LifeState.STOPPED:
+                self._loop.turn(None)
+            # Why once more: what the last callbacks raised on purpose (SystemExit) must still leave run().
+            self._loop.settle()
+        finally:
+            self._signals.restore()
+            self.crash()
+            self._loop.leave(before)
+
+    def start(self) -> None:
+        """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
+        self._state = step(LIFE, self, self._state, LifeEvent.RUN)
+        self._events.fire("startup")
+
+    def _begin(self) -> None:
+        if self._state is LifeState.STARTING:
+            self._state = step(LIFE, self, self._state, LifeEvent.STARTED)
+
+    def stop(self) -> None:
+        if self._state not in (LifeState.STARTING, LifeState.RUNNING):
+            raise ReactorNotRunning(f"stop: this reactor is {self._state.value}")
+        self._state = step(LIFE, self, self._state, LifeEvent.STOP)
+        self._loop.call_soon(self._events.fire, "shutdown", self._end)
+
+    def _end(self) -> None:
+        if self._state is LifeState.STOPPING:
+            self._state = step(LIFE, self, self._state, LifeEvent.ENDED)
+            self._loop.do_not_wait()
+
+    def crash(self) -> None:
+        if self._state is not LifeState.STOPPED:
+            self._state = step(LIFE, self, self._state, LifeEvent.CRASH)
+            self._loop.do_not_wait()
+
+    def _on_signal(self, number: int) -> None:
+        self._loop.call_from_thread(self._stop_unless_stopping, (), None)
+
+    def _stop_unless_stopping(self) -> None:
+        if self._state in (LifeState.STARTING, LifeState.RUNNING):
+            self.stop()

@@ -1,0 +1,389 @@
+"""The loop: it waits, then calls whoever is ready. One turn is the whole of it.
+
+It knows descriptors, time and callables. It must never know sockets, protocols or factories: whatever is watched is
+a number and an object with one method, `ready(event)`.
+
+One turn:
+  1. calls       what `callFromThread` and the engine's own `call_soon` left, those present at the start of the turn
+  2. timers      what is due, in order
+  3. due         streams that have something to do once the user's code has returned: send, close, re-arm
+  4. wait        for descriptors; not at all if any of the above left more to do
+  5. dispatch    every ready descriptor once, each followed by step 3
+
+Two rules make it safe:
+* An event reaches only the registration it was made for. A descriptor that is watched anew during the dispatch, its
+  number perhaps reused, gets nothing of the rows collected before (FAULTS B6): level-triggered, they come again.
+* User code never unwinds the engine. `user_error` logs what it raised; SystemExit and KeyboardInterrupt are kept
+  until the handler that met them has finished its books, then leave the turn, and so `run()`.
+
+Rejected: a generation number beside each registration, compared for every event. The set of numbers watched anew in
+this turn is nearly always empty, and testing an empty set is the cheapest generation there is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any, Protocol
+
+from ropewalk._loop.poller import ERR, HUP, IN, LONGEST_WAIT, OUT, Poller
+from ropewalk._loop.timers import DelayedCall, Timers, checked_delay
+from ropewalk._loop.waker import Waker
+
+log = logging.getLogger("ropewalk")
+
+# Rows taken from the kernel at once. Value: more keeps timers waiting, fewer costs calls; measured at 4000 busy
+# connections no gain above 256 (benchmarks/, echo).
+_ROWS_PER_TURN = 512
+# `Loop.thread` while nobody runs it, and after a fork in the child. Safe because: thread idents are positive.
+_AT_REST = 0
+_FORKED = -1
+
+
+class Watcher(Protocol):
+    """What a watched descriptor's events are given to."""
+
+    def ready(self, event: int) -> None:
+        """Something happened to the descriptor; `event` holds the bits."""
+
+    def shut_down(self) -> None:
+        """The reactor stops: end, and tell whoever must know."""
+
+
+class Flushable(Protocol):
+    """Something with work left for when the current handler has returned."""
+
+    def flush(self) -> None: ...
+
+
+class Clock(Protocol):
+    """The part of a system that the loop needs."""
+
+    def monotonic(self) -> float: ...
+    def socket_pair(self) -> tuple[Any, Any]: ...
+    def process_id(self) -> int: ...
+
+
+class Loop:
+    """Descriptors, timers and calls of one thread."""
+
+    __slots__ = (
+        "__weakref__",
+        "_always_ready",
+        "_asleep",
+        "_calls",
+        "_exit",
+        "_fresh",
+        "_process",
+        "_system",
+        "_waker",
+        "due",
+        "now",
+        "poller",
+        "thread",
+        "timers",
+        "watchers",
+    )
+
+    def __init__(self, system: Clock, poller: Poller) -> None:
+        self._system = system
+        self.poller = poller
+        self.now = system.monotonic
+        self.timers = Timers(system.monotonic)
+        self.watchers: dict[int, Watcher] = {}
+        self.due: list[Flushable] = []
+        self.thread = _AT_REST
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any] | None]] = deque()
+        self._fresh: set[int] = set()
+        self._always_ready: dict[int, int] = {}
+        self._asleep = False
+        self._exit: BaseException | None = None
+        self._process = system.process_id()
+        self._waker = Waker(system.socket_pair())
+        self.watch(self._waker.fileno(), self._waker, IN)
+        _loops.add(self)
+
+    # ---- one turn ---------------------------------------------------------------------------------------------
+
+    def turn(self, timeout: float | None) -> None:
+        """One turn, waiting at most `timeout` seconds; None waits until something happens."""
+        # hot: benchmarks/ echo. Steps 1 to 3.
+        calls, due, fresh, watchers = self._calls, self.due, self._fresh, self.watchers
+        if calls:
+            self._run_calls()
+        self.timers.run_due(self._run_delayed)
+        if due:
+            self.settle()
+        # 4. Why the order: a thread appends its call before it looks at _asleep; we set _asleep before we look at
+        # the calls. One of the two always sees the other, so no wake-up is lost.
+        wait = self._patience(timeout)
+        self._asleep = True
+        if calls:
+            wait = 0
+        fresh.clear()
+        rows = self.poller.poll(wait, _ROWS_PER_TURN)
+        self._asleep = False
+        # 5.
+        for fd, event in rows:
+            if fd in fresh:
+                continue
+            try:
+                watcher = watchers[fd]
+            except KeyError:
+                continue  # Safe because: it was unwatched by a handler before it in this very turn.
+            watcher.ready(event)
+            if due:
+                self.settle()
+        if self._always_ready:
+            self._serve_always_ready()
+
+    def _patience(self, timeout: float | None) -> float | None:
+        if self.due or self._always_ready:
+            return 0
+        next_time = self.timers.next_time()
+        if next_time is not None:
+            until_timer = next_time - self.now()
+            if timeout is None or until_timer < timeout:
+                timeout = until_timer if until_timer > 0 else 0
+        if timeout is not None and timeout > LONGEST_WAIT:
+            return LONGEST_WAIT
+        return timeout
+
+    def _run_calls(self) -> None:
+        calls = self._calls
+        for _ in range(len(calls)):
+            func, args, kw = calls.popleft()
+            try:
+                if kw:
+                    func(*args, **kw)
+                else:
+                    func(*args)
+            except BaseException as exc:
+                self.user_error(exc, "a call from another thread, %r, raised", func)
+            if self._exit is not None:
+                self.settle()
+        if self.due:
+            self.settle()
+
+    def _run_delayed(self, call: DelayedCall) -> None:
+        func, args, kw, context = call.func, call.args, call.kw, call.context
+        call.func = call.args = call.kw = call.context = None
+        try:
+            if kw:
+                context.run(func, *args, **kw)  # type: ignore[union-attr, arg-type]
+            else:
+                context.run(func, *args)  # type: ignore[union-attr, arg-type]
+        except BaseException as exc:
+            self.user_error(exc, "the delayed call %r raised", func)
+        if self.due:
+            self.settle()
+
+    def settle(self) -> None:
+        """Step 3. Those that become due meanwhile wait for the next settling: descriptors come in between."""
+        due = self.due
+        batch = due[:]
+        due.clear()
+        for each in batch:
+            each.flush()
+        if self._exit is not None:
+            exc, self._exit = self._exit, None
+            raise exc
+
+    def flush(self) -> None:
+        """Nothing: the loop is put into `due` so that `settle` comes and raises what waits to leave the turn."""
+
+    # ---- user code --------------------------------------------------------------------------------------------
+
+    def user_error(self, exc: BaseException, message: str, *args: object) -> None:
+        """What user code raised: logged once; SystemExit and KeyboardInterrupt leave the turn instead."""
+        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            self._exit = exc
+            self.due.append(self)
+        else:
+            log.error(message, *args, exc_info=exc)
+
+    def call_user(self, func: Callable[..., object], *args: object) -> bool:
+        """Call user code; whether it returned. What it raised has been dealt with."""
+        try:
+            func(*args)
+        except BaseException as exc:
+            self.user_error(exc, "%r raised", func)
+            return False
+        return True
+
+    # ---- descriptors ------------------------------------------------------------------------------------------
+
+    def watch(self, fd: int, watcher: Watcher, mask: int) -> None:
+        """Start to watch a descriptor; `rewatch` for one that is watched already.
+
+        Raises: OSError if the kernel will not have it.
+        """
+        try:
+            self.poller.register(fd, mask)
+        except PermissionError:
+            # Why: epoll refuses regular files (FAULTS B10); reading and writing them never blocks.
+            self._always_ready[fd] = mask
+        self.watchers[fd] = watcher
+        self._fresh.add(fd)
+
+    def rewatch(self, fd: int, watcher: Watcher, mask: int) -> None:
+        """Change what a watched descriptor is watched for, or who is told."""
+        if fd in self._always_ready:
+            self._always_ready[fd] = mask
+        else:
+            self.poller.modify(fd, mask)
+        self.watchers[fd] = watcher
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching. Rule: before the descriptor is closed (FAULTS B8, B9)."""
+        if self.watchers.pop(fd, None) is not None and self._always_ready.pop(fd, None) is None:
+            self.poller.unregister(fd)
+
+    def _serve_always_ready(self) -> None:
+        for fd, mask in list(self._always_ready.items()):
+            watcher = self.watchers.get(fd)
+            if watcher is not None and mask and fd in self._always_ready:
+                watcher.ready(mask & (IN | OUT))
+                if self.due:
+                    self.settle()
+
+    # ---- time and calls ---------------------------------------------------------------------------------------
+
+    def call_later(self, delay: float, func: Callable[..., object], *args: Any) -> DelayedCall:
+        return self.timers.add(checked_delay(delay), func, args, None)
+
+    def call_soon(self, func: Callable[..., object], *args: Any) -> None:
+        """Call in the next turn. For the engine's own steps; on the loop's thread only."""
+        self._calls.append((func, args, None))
+
+    def call_from_thread(
+        self, func: Callable[..., object], args: tuple[Any, ...], kw: dict[str, Any] | None
+    ) -> None:
+        """Thread-safe, and safe in signal handlers; calls happen in the order in which they were left."""
+        # hot: benchmarks/ callFromThread. One wake-up serves all calls left while the loop is awake.
+        self._calls.append((func, args, kw))
+        if self._asleep:
+            self._asleep = False
+            self._waker.wake()
+
+    def do_not_wait(self) -> None:
+        """Let the turn that is running end without waiting."""
+        self.call_soon(self.flush)
+
+    def has_work(self) -> bool:
+        """Whether a turn would have something to do without waiting."""
+        return bool(self._calls or self.due or self._always_ready)
+
+    def next_deadline(self) -> float | None:
+        """When the next timer is due, in seconds of the monotonic clock; None without timers."""
+        return self.timers.next_time()
+
+    # ---- whose loop it is -------------------------------------------------------------------------------------
+
+    def enter(self) -> int:
+        """Claim the loop for this thread until `leave`; gives back who had it, for `leave`.
+
+        Raises: RuntimeError in another thread than the one that runs it, or in a forked child.
+        """
+        mine = get_ident()
+        if self.thread != mine:
+            self.check_thread("run")
+        before, self.thread = self.thread, mine
+        return before
+
+    def leave(self, before: int) -> None:
+        if self.thread != _FORKED:
+            self.thread = before
+
+    def check_thread_of(self, asked: str) -> None:
+        """The whole check in one call, for cold paths."""
+        if get_ident() != self.thread:
+            self.check_thread(asked)
+
+    def check_thread(self, asked: str) -> None:
+        """Called when `get_ident()` is not `self.thread`: fine while nobody runs the loop, else an error.
+
+        Raises: RuntimeError naming both threads, or, in a forked child, both processes.
+        """
+        if self.thread == _AT_REST:
+            return
+        if self.thread == _FORKED:
+            raise RuntimeError(
+                f"{asked}: this reactor belongs to process {self._process}, this is process "
+                f"{self._system.process_id()}, forked from it; make a new Reactor() in the child"
+            )
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        raise RuntimeError(
+            f"{asked}: called from thread {names.get(get_ident(), '?')!r} ({get_ident()}), but the reactor runs in "
+            f"thread {names.get(self.thread, '?')!r} ({self.thread}); use reactor.callFromThread"
+        )
+
+    def signal_fileno(self) -> int:
+        return self._waker.signal_fileno()
+
+    def disown(self) -> None:
+        """In a forked child: give up the copies of the kernel's objects, touch nothing that the parent shares.
+
+        Safe because: closing a copy of an epoll descriptor changes nothing for the parent; EPOLL_CTL_DEL would.
+        """
+        self.thread = _FORKED
+        self.poller.close()
+        self._waker.close()
+        self._calls.clear()
+        self.due.clear()
+
+    def close(self) -> None:
+        """Give the poller and the waker back to the kernel. The loop cannot be used after that."""
+        if self.poller is not _CLOSED and self.thread != _FORKED:
+            self.unwatch(self._waker.fileno())
+            self._waker.close()
+            self.poller.close()
+            self.poller = _CLOSED
+        _loops.discard(self)
+
+    def __del__(self) -> None:
+        # Why: reactors are cheap to make, as in tests; one dropped without close() must not leave descriptors.
+        if getattr(self, "_waker", None) is not None and self.poller is not _CLOSED:
+            self._waker.close()
+            self.poller.close()
+
+
+class _ClosedPoller:
+    """What stands in for the poller of a loop that was closed: every use is a clear error."""
+
+    name = "closed"
+    notices_reset_at_mask_zero = False
+
+    def register(self, fd: int, mask: int, /) -> None:
+        raise RuntimeError("this reactor has been closed")
+
+    modify = register
+
+    def unregister(self, fd: int, /) -> None:
+        raise RuntimeError("this reactor has been closed")
+
+    def poll(self, timeout: float | None, limit: int, /) -> list[tuple[int, int]]:
+        raise RuntimeError("this reactor has been closed")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+_CLOSED: Poller = _ClosedPoller()
+_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for loop in list(_loops):
+        loop.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
+
+__all__ = ["ERR", "HUP", "IN", "OUT", "Clock", "Flushable", "Loop", "Watcher"]

@@ -1,0 +1,196 @@
+"""Timers: a call that will happen once, and the heap that knows which comes first.
+
+A heap of tuples `(time, serial, call)`: comparing tuples is done in C and never reaches the call. The serial keeps
+calls of one instant in the order in which they were asked for.
+
+Cancelling does not search the heap: the call is marked and its entry left to surface. Moving a call *later* only
+writes the new time; the entry is put back when it surfaces too early. Moving it *sooner* pushes a second entry and
+the first becomes stale. So every operation is O(log n) at worst, and an idle time-out that is reset on each packet
+costs two stores. When more than half of the entries are dead the heap is rebuilt: memory follows the living.
+
+Rejected: a timing wheel. It wins with millions of timers of few lengths, and loses exactness and clarity.
+Source: time is monotonic seconds (FAULTS E2); callbacks keep the context in which the call was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from ropewalk.error import AlreadyCalled, AlreadyCancelled
+
+# Below this many dead entries a rebuild is not worth its while. Value: asyncio uses 100 for the same purpose.
+_DEAD_ENTRIES_TOLERATED = 100
+
+
+class DelayedCall:
+    """One call that was put off; what `callLater` returns."""
+
+    __slots__ = (
+        "_entered",
+        "_serial",
+        "_timers",
+        "args",
+        "called",
+        "cancelled",
+        "context",
+        "func",
+        "kw",
+        "time",
+    )
+
+    def __init__(
+        self, timers: Timers, time: float, func: Callable[..., object], args: Any, kw: dict[str, Any] | None
+    ) -> None:
+        self._timers = timers
+        self.time = self._entered = time
+        self._serial = 0
+        self.func: Callable[..., object] | None = func
+        self.args = args
+        self.kw = kw
+        self.context: Context | None = copy_context()
+        self.called = 0
+        self.cancelled = 0
+
+    def getTime(self) -> float:
+        """When the call is due.
+
+        Returns: seconds of the reactor's monotonic clock, as `reactor.seconds()` counts them.
+        """
+        return self.time
+
+    def active(self) -> bool:
+        """Whether the call is still to come."""
+        return not (self.called or self.cancelled)
+
+    def cancel(self) -> None:
+        """Make sure the call never happens.
+
+        Raises: AlreadyCalled, AlreadyCancelled.
+        """
+        if self.called or self.cancelled:
+            self._refuse()
+        self.cancelled = 1
+        # Why at once: a cancelled call may surface much later; what it holds should be free now.
+        self.func = self.args = self.kw = self.context = None
+        self._timers.entry_died()
+
+    def delay(self, secondsLater: float) -> None:
+        """Move the call by so many seconds from when it was due; negative is sooner.
+
+        Raises: AlreadyCalled, AlreadyCancelled.
+        """
+        if self.called or self.cancelled:
+            self._refuse()
+        self._timers.move(self, self.time + secondsLater)
+
+    def reset(self, secondsFromNow: float) -> None:
+        """Let the call happen so many seconds from now instead.
+
+        Raises: AlreadyCalled, AlreadyCancelled; ValueError for a negative or not finite number.
+        """
+        if self.called or self.cancelled:
+            self._refuse()
+        timers = self._timers
+        timers.move(self, timers.now() + checked_delay(secondsFromNow))
+
+    def _refuse(self) -> None:
+        if self.called:
+            raise AlreadyCalled(f"{self!r} has already happened")
+        raise AlreadyCancelled(f"{self!r} was cancelled before")
+
+    def __repr__(self) -> str:
+        state = "called" if self.called else "cancelled" if self.cancelled else f"due at {self.time:.3f}"
+        name = getattr(self.func, "__qualname__", None) or repr(self.func)
+        return f"<DelayedCall {name if self.func is not None else '(done)'} {state}>"
+
+
+class Timers:
+    """All delayed calls of one loop, the next one first."""
+
+    __slots__ = ("_dead", "_heap", "_serial", "now")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self._heap: list[tuple[float, int, DelayedCall]] = []
+        self._serial = 0
+        self._dead = 0
+
+    def add(
+        self, delay: float, func: Callable[..., object], args: Any, kw: dict[str, Any] | None
+    ) -> DelayedCall:
+        # hot: benchmarks/ row "callLater + cancel".
+        call = DelayedCall(self, self.now() + delay, func, args, kw)
+        self._serial = call._serial = serial = self._serial + 1
+        heappush(self._heap, (call.time, serial, call))
+        return call
+
+    def move(self, call: DelayedCall, time: float) -> None:
+        call.time = time
+        if time < call._entered:
+            self._enter(call)
+            self.entry_died()
+
+    def _enter(self, call: DelayedCall) -> None:
+        self._serial = call._serial = serial = self._serial + 1
+        call._entered = call.time
+        heappush(self._heap, (call.time, serial, call))
+
+    def entry_died(self) -> None:
+        self._dead = dead = self._dead + 1
+        if dead > _DEAD_ENTRIES_TOLERATED and dead * 2 > len(self._heap):
+            self._heap = [
+                (c._entered, s, c) for _, s, c in self._heap if s == c._serial and c.func is not None
+            ]
+            heapify(self._heap)
+            self._dead = 0
+
+    def next_time(self) -> float | None:
+        """When the next call is due; None if there is none. Dead entries at the top are dropped on the way."""
+        heap = self._heap
+        while heap:
+            entered, serial, call = heap[0]
+            if serial != call._serial or call.func is None:
+                heappop(heap)
+                self._dead -= 1
+            elif call.time > entered:
+                heappop(heap)
+                self._enter(call)
+            else:
+                return entered
+        return None
+
+    def run_due(self, run: Callable[[DelayedCall], None]) -> None:
+        """Hand every call that is due now to `run`, in order; calls asked for meanwhile wait for the next turn.
+
+        Why the limit on the serial: a call that asks for `callLater(0)` again must not keep descriptors waiting
+        (FAULTS E3), also where the clock stands still, as virtual time does.
+        """
+        heap = self._heap
+        if not heap:
+            return
+        now = self.now()
+        newest = self._serial
+        while True:
+            time = self.next_time()
+            heap = self._heap
+            if time is None or time > now or heap[0][1] > newest:
+                return
+            call = heappop(heap)[2]
+            call.called = 1
+            run(call)
+
+    def living(self) -> list[DelayedCall]:
+        return [call for _, serial, call in self._heap if serial == call._serial and call.func is not None]
+
+
+_NEVER = float("inf")
+
+
+def checked_delay(seconds: float) -> float:
+    """`seconds` as it came, or a clear error: what is asked of a timer must be a finite number from 0 up."""
+    if not 0 <= seconds < _NEVER:
+        raise ValueError(f"a delay must be a finite number of seconds, 0 or more, not {seconds!r}")
+    return seconds

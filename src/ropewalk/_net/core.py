@@ -1,0 +1,62 @@
+"""What every room of `_net` shares: the loop, the system, the words of the border, and who observes.
+
+One record, made once by the Reactor and handed down. It has no behaviour but two: giving each connection its number,
+and telling observers what happened. It is the reason why no room here needs to know the Reactor.
+
+`report` is called behind a truth test of `observers`, so a step costs nothing while nobody looks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from ropewalk._loop.loop import Loop
+from ropewalk._system import System
+from ropewalk.event import Event, Step
+from ropewalk.words import Words
+
+if TYPE_CHECKING:
+    from ropewalk._net.resolvers import NameSource
+
+
+log = logging.getLogger("ropewalk")
+
+# A client that reconnects at once in clientConnectionLost would otherwise keep shutdown busy for ever.
+_SHUTDOWN_PASSES = 10
+
+
+class Core:
+    """The engine's shared parts."""
+
+    __slots__ = ("loop", "next_number", "observers", "open_ends", "reactor", "resolver", "system", "words")
+
+    def __init__(self, loop: Loop, system: System, words: Words, reactor: Any) -> None:
+        self.loop = loop
+        self.system = system
+        self.words = words
+        # What users see as `connector.reactor`; the engine itself never calls it.
+        self.reactor = reactor
+        self.observers: list[Callable[[Event], object]] = []
+        self.next_number: Callable[[], int] = count(1).__next__
+        # Everything that must be told at shutdown: connectors that connect, streams, ports. Strong references: what
+        # is here stays alive though nobody else holds it (FAULTS C16). A dict, because order matters: oldest first.
+        self.open_ends: dict[Any, None] = {}
+        self.resolver: NameSource
+
+    def shut_down(self) -> None:
+        """The reactor stops: every descriptor and every attempt is told, those made meanwhile by their users too."""
+        for _ in range(_SHUTDOWN_PASSES):
+            ends = [*self.loop.watchers.values(), *self.open_ends]
+            for each in ends:
+                each.shut_down()
+            if not self.open_ends:
+                return
+        log.error("at shutdown, callbacks keep making new connections: %r", list(self.open_ends))
+
+    def report(self, number: int, what: Step, **details: object) -> None:
+        event = Event(self.loop.now(), number, what, details)
+        for observer in list(self.observers):
+            self.loop.call_user(observer, event)

@@ -1,0 +1,365 @@
+"""From a name or an address to one connected socket, or one error.
+
+A Dial exists only while something is being connected. It owns the order of addresses, the stagger, the deadline and the
+undoing; it must never know factories, protocols, or what becomes of the socket.
+
+Order and stagger follow RFC 8305: addresses of both families take turns; the next one is tried `attemptDelay` seconds
+after the last, or at once when one fails; the first to connect wins and the others are closed. One deadline covers the
+look-up and all attempts.
+
+While it waits it holds what must be given back: a look-up, timers, sockets that connect. `undo` gives it all back, and
+cancelling is calling it. Up it reports exactly once, `_established` or `_failed`, and never before `start` returned.
+
+A non-blocking connect is finished when the socket is writable or has an error, and SO_ERROR tells which (connect(2)). A
+socket that is connected to itself, which an ephemeral port can do to a local port nobody listens on, is closed and tried
+again (FAULTS C9; Source: Go's net package retries twice).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from enum import StrEnum
+from typing import Any, Protocol
+
+from ropewalk._loop.poller import OUT
+from ropewalk._loop.timers import DelayedCall
+from ropewalk._net.core import Core
+from ropewalk._net.options import TCPOptions
+from ropewalk._net.resolve import Candidate, candidates, literal
+from ropewalk.address import display
+from ropewalk.event import Attempt as FailedAttempt
+from ropewalk.event import Step
+from ropewalk.machine import step
+
+_SELF_CONNECT_RETRIES = 2
+# Source: Linux ip(7); the kernel then picks the port at connect, so many connections can share one (FAULTS C10).
+_IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", None)
+_UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
+
+
+class DialState(StrEnum):
+    NEW = "new"
+    RESOLVING = "resolving"
+    CONNECTING = "connecting"
+    OVER = "over"
+
+
+class DialEvent(StrEnum):
+    RESOLVE = "look the name up"
+    CONNECT = "try the addresses"
+    END = "connected, failed or undone"
+
+
+DIAL: dict[tuple[DialState, DialEvent], DialState] = {
+    (DialState.NEW, DialEvent.RESOLVE): DialState.RESOLVING,
+    (DialState.NEW, DialEvent.CONNECT): DialState.CONNECTING,
+    (DialState.RESOLVING, DialEvent.CONNECT): DialState.CONNECTING,
+    (DialState.NEW, DialEvent.END): DialState.OVER,
+    (DialState.RESOLVING, DialEvent.END): DialState.OVER,
+    (DialState.CONNECTING, DialEvent.END): DialState.OVER,
+}
+
+
+class Caller(Protocol):
+    """Who dials: a Connector."""
+
+    def _established(self, sock: Any, sockaddr: tuple[Any, ...]) -> None: ...
+    def _failed(self, exc: BaseException) -> None: ...
+
+
+class Dial:
+    """One way to one connected socket."""
+
+    __slots__ = (
+        "_attempts",
+        "_bind_address",
+        "_caller",
+        "_core",
+        "_deadline",
+        "_elapsed",
+        "_failures",
+        "_host",
+        "_look_up",
+        "_number",
+        "_options",
+        "_phase_since",
+        "_port",
+        "_self_connects",
+        "_stagger",
+        "_state",
+        "_timeout",
+        "_untried",
+    )
+
+    def __init__(
+        self,
+        core: Core,
+        caller: Caller,
+        number: int,
+        target: tuple[str, int],
+        timeout: float | None,
+        bind_address: tuple[str, int] | None,
+        options: TCPOptions,
+    ) -> None:
+        self._core = core
+        self._caller = caller
+        self._number = number
+        self._host, self._port = target
+        self._timeout = timeout
+        self._bind_address = bind_address
+        self._options = options
+        self._state = DialState.NEW
+        self._deadline: DelayedCall | None = None
+        self._stagger: DelayedCall | None = None
+        self._look_up: Any = None
+        self._untried: deque[Candidate] = deque()
+        self._attempts: list[Attempt] = []
+        self._failures: list[tuple[FailedAttempt, BaseException]] = []
+        self._elapsed: dict[str, float] = {}
+        self._phase_since = 0.0
+        self._self_connects = 0
+
+    def start(self) -> None:
+        """Begin in the next turn; the deadline counts from now."""
+        loop = self._core.loop
+        self._phase_since = loop.now()
+        if self._timeout is not None:
+            self._deadline = loop.call_later(self._timeout, self._timed_out)
+        loop.call_soon(self._begin)
+
+    def undo(self) -> None:
+        """Give everything back: nothing will be reported any more."""
+        if self._state is DialState.OVER:
+            return
+        self._note_phase()
+        self._state = step(DIAL, self, self._state, DialEvent.END)
+        for timer in (self._deadline, self._stagger):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self._look_up is not None:
+            self._look_up.cancel()
+        for attempt in self._attempts:
+            attempt.undo()
+        self._attempts.clear()
+        self._untried.clear()
+
+    # ---- names ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._state is not DialState.NEW:
+            return
+        try:
+            found = literal(self._host, self._port)
+        except OSError as exc:
+            self._give_up(self._core.words.error.getConnectError(exc))
+            return
+        if found is not None:
+            self._connect([found])
+            return
+        self._state = step(DIAL, self, self._state, DialEvent.RESOLVE)
+        core = self._core
+        if core.observers:
+            core.report(self._number, Step.RESOLVING, name=self._host)
+        try:
+            self._look_up = core.resolver.ask(self._host, self._port, self._resolved)
+        except Exception as exc:
+            # Why: a resolver that users install may raise at once; that is a failed look-up, not a silence.
+            self._resolved(exc)
+
+    def _resolved(self, result: Any) -> None:
+        if self._state is not DialState.RESOLVING:
+            return
+        self._look_up = None
+        core = self._core
+        exc = result if isinstance(result, BaseException) else None
+        found = [] if exc is not None else candidates(result)
+        if not found:
+            failed = core.words.error.getLookupError(exc, self._host)
+            if core.observers:
+                number = getattr(failed, "errno", None)
+                core.report(
+                    self._number, Step.RESOLVE_FAILED, name=self._host, error=str(failed), errno=number
+                )
+            self._give_up(failed)
+            return
+        if core.observers:
+            shown = [display(core.words.address("TCP", sockaddr)) for _, sockaddr in found]
+            core.report(self._number, Step.RESOLVED, name=self._host, addresses=shown)
+        self._connect(found)
+
+    # ---- addresses --------------------------------------------------------------------------------------------
+
+    def _connect(self, found: list[Candidate]) -> None:
+        self._note_phase()
+        self._state = step(DIAL, self, self._state, DialEvent.CONNECT)
+        self._untried.extend(found)
+        self._try_next()
+
+    def _try_next(self) -> None:
+        """Start attempts until one is under way, or none is left."""
+        while self._untried:
+            attempt = Attempt(self, *self._untried.popleft())
+            self._attempts.append(attempt)
+            if attempt.start(self._core, self._bind_address, self._options):
+                if self._untried:
+                    self._stagger = self._core.loop.call_later(self._options.attemptDelay, self._try_next)
+                return
+        if not self._attempts:
+            self._all_failed()
+
+    def _attempt_connected(self, attempt: Attempt) -> None:
+        if attempt.is_self_connected():
+            self._met_itself(attempt)
+            return
+        self._attempts.remove(attempt)
+        self.undo()
+        self._caller._established(attempt.sock, attempt.sockaddr)
+
+    def _attempt_failed(self, attempt: Attempt, exc: BaseException, is_local: bool = False) -> None:
+        """Note it; the next one starts at once (RFC 8305 section 5)."""
+        core = self._core
+        self._attempts.remove(attempt)
+        attempt.undo()
+        address = attempt.shown()
+        number = getattr(exc, "errno", None)
+        seconds = core.loop.now() - attempt.since
+        text = getattr(exc, "strerror", None) or str(exc)
+        # Why without traceback: its frames hold this dial, and a reason that users keep would be a cycle.
+        exc = exc.with_traceback(None)
+        error = core.words.error
+        made = error.ConnectBindError(exc) if is_local else error.getConnectError(exc)
+        made.__cause__ = exc
+        self._failures.append((FailedAttempt(address, text, number, seconds), made))
+        if core.observers:
+            core.report(
+                self._number, Step.ATTEMPT_FAILED, address=address, error=text, errno=number, seconds=seconds
+            )
+
+    def _attempt_over(self) -> None:
+        """An attempt that was under way has failed."""
+        if self._stagger is not None and self._stagger.active():
+            self._stagger.cancel()
+        self._try_next()
+
+    def _met_itself(self, attempt: Attempt) -> None:
+        if self._self_connects < _SELF_CONNECT_RETRIES:
+            self._self_connects += 1
+            self._attempts.remove(attempt)
+            attempt.undo()
+            self._untried.appendleft((attempt.family, attempt.sockaddr))
+        else:
+            refusal = OSError(errno.ECONNREFUSED, "connected to itself: nothing listens there")
+            self._attempt_failed(attempt, refusal)
+        self._attempt_over()
+
+    # ---- the ends ---------------------------------------------------------------------------------------------
+
+    def _all_failed(self) -> None:
+        # Why the first: it is the address that the resolver, and so the user, preferred; all are listed anyway.
+        self._give_up(self._failures[0][1])
+
+    def _timed_out(self) -> None:
+        phase = "resolving" if self._state is not DialState.CONNECTING else "connecting"
+        for attempt in list(self._attempts):
+            self._attempt_failed(attempt, TimeoutError(errno.ETIMEDOUT, "no answer until the timeout"))
+        self._give_up(self._core.words.error.TimeoutError(string=f"{self._timeout} s, while {phase}"))
+
+    def _give_up(self, exc: BaseException) -> None:
+        self.annotate(exc)
+        self.undo()
+        self._caller._failed(exc)
+
+    def annotate(self, exc: Any) -> None:
+        """Put on a connect error what was tried, where it ended, and how long each phase took."""
+        self._note_phase()
+        exc.attempts = tuple(failed for failed, _ in self._failures)
+        exc.phase = "connecting" if self._state is DialState.CONNECTING or self._failures else "resolving"
+        exc.elapsed = dict(self._elapsed)
+
+    def _note_phase(self) -> None:
+        now = self._core.loop.now()
+        phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
+        if self._state is not DialState.NEW and self._state is not DialState.OVER:
+            self._elapsed[phase] = self._elapsed.get(phase, 0.0) + now - self._phase_since
+        self._phase_since = now
+
+    def __repr__(self) -> str:
+        return f"<Dial {self._number} to {self._host!r}:{self._port} {self._state.value}>"
+
+
+class Attempt:
+    """One socket on its way to one address; a watcher of the loop."""
+
+    __slots__ = ("_core", "_dial", "family", "since", "sock", "sockaddr")
+
+    def __init__(self, dial: Dial, family: int, sockaddr: tuple[Any, ...]) -> None:
+        self._dial = dial
+        self._core: Core
+        self.family = family
+        self.sockaddr = sockaddr
+        self.sock: Any = None
+        self.since = 0.0
+
+    def start(self, core: Core, bind_address: tuple[str, int] | None, options: TCPOptions) -> bool:
+        """Whether it is under way; if not, the dial has been told why."""
+        self._core = core
+        self.since = core.loop.now()
+        if core.observers:
+            core.report(self._dial._number, Step.ATTEMPT_STARTED, address=self.shown())
+        try:
+            self.sock = sock = core.system.socket(self.family)
+            options.apply(sock)
+            if bind_address is not None:
+                self._bind(bind_address)
+        except (OSError, OverflowError, ValueError) as exc:
+            self._dial._attempt_failed(self, exc, is_local=True)
+            return False
+        try:
+            number = sock.connect_ex(self.sockaddr)
+            if number and number not in _UNDER_WAY:
+                raise OSError(number, os.strerror(number))
+            # Also when it is connected already: the loop says so in its next turn, and there is one way only.
+            core.loop.watch(sock.fileno(), self, OUT)
+        except OSError as exc:
+            self._dial._attempt_failed(self, exc)
+            return False
+        return True
+
+    def _bind(self, bind_address: tuple[str, int]) -> None:
+        host, port = bind_address
+        if port == 0 and _IP_BIND_ADDRESS_NO_PORT is not None:
+            self.sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        if port != 0:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind((host, port))
+
+    def ready(self, event: int) -> None:
+        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            self._dial._attempt_failed(self, OSError(number, os.strerror(number)))
+            self._dial._attempt_over()
+        else:
+            self._dial._attempt_connected(self)
+
+    def is_self_connected(self) -> bool:
+        try:
+            here = self.sock.getsockname()
+            return bool(here[1] == self.sockaddr[1] and here == self.sock.getpeername())
+        except OSError:
+            return False  # Safe because: it was reset already, and its stream will be told.
+
+    def undo(self) -> None:
+        """Unwatch, then close."""
+        sock = self.sock
+        if sock is not None:
+            self._core.loop.unwatch(sock.fileno())
+            sock.close()
+
+    def shut_down(self) -> None:
+        """Nothing: the connector is told, and undoes the dial."""
+
+    def shown(self) -> str:
+        return display(self._core.words.address("TCP", self.sockaddr))

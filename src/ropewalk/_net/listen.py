@@ -1,0 +1,359 @@
+"""A Port: accept connections, and keep calm when that fails.
+
+One Port is one listening socket and one factory. Each accepted socket gets a protocol from the factory and a Stream of
+its own; the Port keeps none of them.
+
+How many are accepted per readiness follows the load: twice as many as last time when all came, one again when the queue
+ran dry. So a lone connection costs one system call, and a burst does not starve other descriptors (FAULTS A6).
+
+Errors of accept never reach a user and never spin (FAULTS A1 to A5). Without descriptors left, a reserved one is given
+up for a moment to accept and close who waits, so that peers are told. After any other error, and when even that fails,
+the Port rests: 5 ms, doubling to 1 s while it goes on, back to none with the first success. The log is told once at the
+start of such a time and then once a minute.
+Sources: accept(2), "Error handling"; the back-off is Go's net/http.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from enum import StrEnum
+from typing import Any
+
+from ropewalk._loop.poller import IN
+from ropewalk._net.core import Core
+from ropewalk._net.options import TCPOptions
+from ropewalk._net.resolve import literal
+from ropewalk._net.stream import Stream
+from ropewalk.address import display
+from ropewalk.event import Step
+from ropewalk.machine import step
+
+log = logging.getLogger("ropewalk")
+
+# Accepted per readiness at most.
+_BURST_MOST = 64
+_REST_FIRST = 0.005
+_REST_MOST = 1.0
+# Seconds between two lines of log about one trouble.
+_LOG_INTERVAL = 60.0
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_AGAIN = (BlockingIOError, InterruptedError)
+
+
+class PortState(StrEnum):
+    CLOSED = "closed"
+    LISTENING = "listening"
+
+
+class PortEvent(StrEnum):
+    START = "startListening"
+    STOP = "stopListening"
+
+
+PORT: dict[tuple[PortState, PortEvent], PortState] = {
+    (PortState.CLOSED, PortEvent.START): PortState.LISTENING,
+    (PortState.LISTENING, PortEvent.STOP): PortState.CLOSED,
+}
+
+
+class Port:
+    """What `listenTCP` returns."""
+
+    __slots__ = (
+        "_address",
+        "_backlog",
+        "_burst",
+        "_core",
+        "_is_resting",
+        "_logged_at",
+        "_options",
+        "_requested_port",
+        "_reserve",
+        "_rest",
+        "_rest_timer",
+        "_state",
+        "_stopped",
+        "factory",
+        "interface",
+        "number",
+        "sock",
+    )
+
+    def __init__(
+        self, core: Core, port: int, factory: Any, backlog: int | None, interface: str, options: TCPOptions
+    ) -> None:
+        self._core = core
+        self._requested_port = port
+        self.factory = factory
+        self._backlog = core.system.backlog if backlog is None else backlog
+        self.interface = interface
+        self._options = options
+        self._state = PortState.CLOSED
+        self.sock: Any = None
+        self.number = 0
+        self._address: Any = None
+        self._reserve: Any = None
+        self._burst = 1
+        self._rest = 0.0
+        self._is_resting = False
+        self._rest_timer: Any = None
+        self._logged_at: float | None = None
+        # The Deferred that stopListening gave out, until it has fired.
+        self._stopped: Any = None
+
+    @property
+    def port(self) -> int:
+        """The number listened on; the one asked for while not listening."""
+        return self._requested_port if self._address is None else int(self._address.port)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is listening."""
+        return self._state is PortState.LISTENING
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that made this port."""
+        return self._core.reactor
+
+    # ---- asked by the user ------------------------------------------------------------------------------------
+
+    def startListening(self) -> None:
+        """Bind and listen; also again, after stopListening.
+
+        Raises: CannotListenError with errno, and then nothing is left open; whatever `startFactory` raises.
+        Order:  factory.doStart before this returns; buildProtocol never.
+        Source: IListeningPort.startListening.
+        """
+        core = self._core
+        core.loop.check_thread_of("startListening")
+        self._state = step(PORT, self, self._state, PortEvent.START)
+        sock = None
+        try:
+            try:
+                sock = self._listening_socket()
+                self._reserve = core.system.open_reserve()
+            except (OSError, OverflowError) as exc:
+                error = core.words.error.CannotListenError(self.interface, self._requested_port, exc)
+                raise error from exc.with_traceback(None)
+            self.factory.doStart()
+            try:
+                core.loop.watch(sock.fileno(), self, IN)
+            except BaseException:
+                core.loop.call_user(self.factory.doStop)
+                raise
+        except BaseException:
+            self._state = step(PORT, self, self._state, PortEvent.STOP)
+            self._close(sock)
+            raise
+        self.sock = sock
+        self._address = core.words.address("TCP", sock.getsockname())
+        self.number = core.next_number()
+        if core.observers:
+            core.report(self.number, Step.LISTENING, address=display(self._address))
+
+    def stopListening(self) -> Any:
+        """Listen no more. Connections that were accepted stay.
+
+        Returns: a Deferred, fired with None once the socket is closed and the factory was told.
+        Source:  IListeningPort.stopListening.
+        """
+        self._core.loop.check_thread_of("stopListening")
+        words = self._core.words
+        if self._stopped is not None:
+            return self._stopped
+        stopped = words.Deferred()
+        if self._state is not PortState.LISTENING:
+            stopped.callback(None)
+            return stopped
+        self._stopped = stopped
+        self._core.loop.unwatch(self.sock.fileno())
+        self._core.open_ends[self] = None
+        self._core.loop.call_soon(self._stop)
+        return stopped
+
+    loseConnection = stopListening
+
+    def getHost(self) -> Any:
+        """The address listened on: IPv4Address or IPv6Address; with port 0 asked for, the real number."""
+        return self._address
+
+    def fileno(self) -> int:
+        """The listening descriptor; -1 while not listening."""
+        return -1 if self.sock is None else int(self.sock.fileno())
+
+    def logPrefix(self) -> str:
+        """How log lines about this port begin."""
+        return f"{type(self.factory).__name__} ({self.port})"
+
+    # ---- the socket -------------------------------------------------------------------------------------------
+
+    def _listening_socket(self) -> Any:
+        options = self._options
+        interface = self.interface
+        if not interface:
+            interface = "::" if options.dualStack else "0.0.0.0"
+        found = literal(interface, self._requested_port)
+        if found is None:
+            raise OSError(
+                errno.EADDRNOTAVAIL, f"interface must be an IPv4 or IPv6 address, not {interface!r}"
+            )
+        family, sockaddr = found
+        sock = self._core.system.socket(family)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if options.reusePort:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not options.dualStack))
+            # Why here: accepted sockets inherit these (Linux), so accepting needs no setsockopt of its own.
+            options.apply(sock)
+            sock.bind(sockaddr)
+            sock.listen(self._backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _close(self, sock: Any) -> None:
+        for each in (sock, self._reserve):
+            if each is not None:
+                each.close()
+        self._reserve = None
+
+    # ---- accepting --------------------------------------------------------------------------------------------
+
+    def ready(self, event: int) -> None:
+        accept = self._core.system.accept
+        sock = self.sock
+        burst = self._burst
+        for taken in range(burst):
+            try:
+                accepted, sockaddr = accept(sock)
+            except _AGAIN:
+                self._burst = taken or 1
+                return
+            except OSError as exc:
+                self._burst = 1
+                self._accept_failed(exc)
+                return
+            self._rest = 0.0
+            self._take(accepted, sockaddr)
+            if self.sock is None or self._stopped is not None:
+                return
+            if self._core.loop.due:
+                self._core.loop.settle()
+        if burst < _BURST_MOST:
+            self._burst = burst * 2
+
+    def _take(self, sock: Any, sockaddr: tuple[Any, ...]) -> None:
+        """One connection: a protocol, and a stream for it to talk on."""
+        core = self._core
+        peer = core.words.address("TCP", sockaddr)
+        stream = Stream(core, self, sock, peer, core.next_number(), self._options)
+        if not core.system.stream_options_inherited:
+            try:
+                self._options.apply(sock)
+            except OSError:
+                stream.discard()  # Safe because: macOS answers EINVAL for a connection that was reset already.
+                return
+        if core.observers:
+            local = display(stream.getHost())
+            core.report(stream.number, Step.ACCEPTED, local=local, peer=display(peer), listener=self.number)
+        try:
+            protocol = self.factory.buildProtocol(peer)
+        except BaseException as exc:
+            core.loop.user_error(exc, "buildProtocol of %r raised; its connection is closed", self.factory)
+            stream.discard()
+            return
+        if protocol is None:
+            stream.discard()
+            return
+        if core.observers:
+            core.report(stream.number, Step.PROTOCOL_BUILT, protocol=repr(protocol))
+        stream.start(protocol, is_watched=False)
+
+    def _lost(self, stream: Stream, reason: Any) -> None:
+        """Nothing: a server's factory is not told of each end, its protocol is."""
+
+    def _accept_failed(self, exc: OSError) -> None:
+        if exc.errno in _NO_DESCRIPTORS and self._turn_away():
+            self._say(exc, 0.0)
+            return
+        # Why also the kernel's "pending network errors" (FAULTS A3): one is over at once, but it may go on.
+        self._rest = min(self._rest * 2, _REST_MOST) if self._rest else _REST_FIRST
+        self._say(exc, self._rest)
+        self._is_resting = True
+        self._core.loop.rewatch(self.sock.fileno(), self, 0)
+        self._rest_timer = self._core.loop.call_later(self._rest, self._rested)
+
+    def _turn_away(self) -> bool:
+        """Use the reserved descriptor to accept and close those who wait; whether any was."""
+        if self._reserve is None:
+            return self._restore_reserve() and False
+        self._reserve.close()
+        self._reserve = None
+        turned_away = 0
+        try:
+            for _ in range(_BURST_MOST):
+                self._core.system.accept(self.sock)[0].close()
+                turned_away += 1
+        except OSError:
+            pass  # Safe because: an empty queue or a stolen descriptor; what counts is `turned_away`.
+        self._restore_reserve()
+        return turned_away > 0
+
+    def _restore_reserve(self) -> bool:
+        try:
+            self._reserve = self._core.system.open_reserve()
+        except OSError:
+            return False
+        return True
+
+    def _rested(self) -> None:
+        self._is_resting = False
+        self._rest_timer = None
+        if self._reserve is None:
+            self._restore_reserve()
+        self._core.loop.rewatch(self.sock.fileno(), self, IN)
+
+    def _say(self, exc: OSError, seconds: float) -> None:
+        core = self._core
+        if core.observers:
+            core.report(self.number, Step.ACCEPT_PAUSED, error=str(exc), errno=exc.errno, seconds=seconds)
+        now = core.loop.now()
+        if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL:
+            self._logged_at = now
+            what = f"resting {seconds:.3f} s" if seconds else "connections are accepted and closed"
+            log.warning("%s: accept failed: %s; %s (said once a minute)", self.logPrefix(), exc, what)
+
+    # ---- ending -----------------------------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        if self._state is PortState.LISTENING:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._state is not PortState.LISTENING:
+            return  # Safe because: shutdown came first and did it all.
+        core = self._core
+        self._state = step(PORT, self, self._state, PortEvent.STOP)
+        core.loop.unwatch(self.sock.fileno())
+        core.open_ends.pop(self, None)
+        if self._rest_timer is not None and self._rest_timer.active():
+            self._rest_timer.cancel()
+        sock, self.sock = self.sock, None
+        self._close(sock)
+        if core.observers:
+            core.report(self.number, Step.STOPPED_LISTENING)
+        core.loop.call_user(self.factory.doStop)
+        stopped, self._stopped = self._stopped, None
+        if stopped is not None:
+            stopped.callback(None)
+
+    def __repr__(self) -> str:
+        if self._address is None:
+            return f"<Port {type(self.factory).__name__} not listening>"
+        return f"<Port {type(self.factory).__name__} {self._state.value} on {display(self._address)}>"

@@ -1,0 +1,121 @@
+"""TCP options in one frozen record, checked when it is made, applied before a socket is used.
+
+Options are per socket and set once: on a socket that is about to connect, or on a listening one, whose accepted sockets
+inherit them (Linux) or get them one by one (`stream_options_inherited`). What the stream itself needs (its limits, its
+close deadline) rides in the same record, so that a call has one `options=` and not twelve parameters.
+
+Defaults: TCP_NODELAY on, since an event-driven program writes whole messages and the engine already gathers the writes
+of one handler; everything else as the kernel has it.
+Source: tcp(7), socket(7), ipv6(7).
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+# Source: Twisted's bufferSize, 2**16; what users tune their producers to.
+HIGH_WATER = 65536
+# Seconds without progress after which a connection that is being closed is aborted. Source: CONTRACT section 5.
+CLOSE_TIMEOUT = 60.0
+# Seconds until the next address is tried beside the first. Source: RFC 8305 section 8, Connection Attempt Delay.
+ATTEMPT_DELAY = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TCPOptions:
+    """How a TCP connection, or those of a port, are set up.
+
+    Args:   noDelay: send small segments at once (TCP_NODELAY).
+            keepAlive: (idle, interval, count) in seconds, seconds, probes; None leaves it off.
+            userTimeout: seconds after which unacknowledged data ends the connection (TCP_USER_TIMEOUT, Linux);
+                None leaves it to the kernel.
+            receiveBuffer, sendBuffer: bytes (SO_RCVBUF, SO_SNDBUF); None lets the kernel tune them.
+            reusePort: let several processes listen on one port (SO_REUSEPORT).
+            dualStack: an IPv6 port takes IPv4 connections as well (IPV6_V6ONLY off).
+            highWater: bytes waiting above which a producer is paused.
+            lowWater: bytes waiting at or below which it is resumed.
+            hardLimit: bytes waiting above which the connection is aborted; None for no limit.
+            closeTimeout: seconds without progress after which a closing connection is aborted; None waits for ever.
+            attemptDelay: seconds until the next address is tried while one is still connecting.
+    Raises: TypeError, ValueError naming the option, the value and what would be right.
+    """
+
+    noDelay: bool = True
+    keepAlive: tuple[float, float, int] | None = None
+    userTimeout: float | None = None
+    receiveBuffer: int | None = None
+    sendBuffer: int | None = None
+    reusePort: bool = False
+    dualStack: bool = False
+    highWater: int = HIGH_WATER
+    lowWater: int = 0
+    hardLimit: int | None = None
+    closeTimeout: float | None = CLOSE_TIMEOUT
+    attemptDelay: float = ATTEMPT_DELAY
+
+    def __post_init__(self) -> None:
+        check_limits(self.highWater, self.lowWater, self.hardLimit)
+        for name in ("receiveBuffer", "sendBuffer", "userTimeout", "closeTimeout", "attemptDelay"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value > 0):
+                raise ValueError(f"{name} must be a number above 0, not {value!r}")
+        if self.keepAlive is not None:
+            parts = self.keepAlive
+            if not (
+                isinstance(parts, tuple) and len(parts) == 3 and all(_is_number(p) and p >= 1 for p in parts)
+            ):
+                raise ValueError(
+                    f"keepAlive must be (idle s, interval s, count), each 1 or more, not {parts!r}"
+                )
+
+    def apply(self, sock: Any) -> None:
+        """Set what belongs to the kernel; before connect or listen.
+
+        Raises: OSError as the kernel says; ValueError for an option this system does not have.
+        """
+        if self.noDelay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.receiveBuffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receiveBuffer)
+        if self.sendBuffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sendBuffer)
+        if self.userTimeout is not None:
+            sock.setsockopt(
+                socket.IPPROTO_TCP, _constant("TCP_USER_TIMEOUT"), int(self.userTimeout * 1000) or 1
+            )
+        if self.keepAlive is not None:
+            set_keep_alive(sock, self.keepAlive)
+
+
+def set_keep_alive(sock: Any, timing: tuple[float, float, int]) -> None:
+    idle, interval, probes = timing
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Source: macOS names TCP_KEEPIDLE TCP_KEEPALIVE.
+    idle_option = getattr(socket, "TCP_KEEPIDLE", None) or _constant("TCP_KEEPALIVE")
+    sock.setsockopt(socket.IPPROTO_TCP, idle_option, int(idle))
+    sock.setsockopt(socket.IPPROTO_TCP, _constant("TCP_KEEPINTVL"), int(interval))
+    sock.setsockopt(socket.IPPROTO_TCP, _constant("TCP_KEEPCNT"), int(probes))
+
+
+def check_limits(high: int, low: int, hard: int | None) -> None:
+    """Raises: ValueError unless 0 <= low <= high, and high <= hard where there is a hard limit."""
+    if not (isinstance(low, int) and isinstance(high, int) and 0 <= low <= high):
+        raise ValueError(f"write limits must be 0 <= low <= high, not low {low!r}, high {high!r}")
+    if hard is not None and not (isinstance(hard, int) and hard >= high):
+        raise ValueError(f"the hard limit must be at least the high-water mark {high}, not {hard!r}")
+
+
+def _constant(name: str) -> int:
+    try:
+        return int(getattr(socket, name))
+    except AttributeError:
+        raise ValueError(f"this system has no {name}") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+DEFAULT_OPTIONS = TCPOptions()

@@ -1,0 +1,68 @@
+"""The write buffer: what came in, what to send next, what went. No I/O.
+
+A stream needs one only when a single `bytes` no longer says it: several writes in one handler, or a kernel buffer that
+took a part. Chunks stay as they came, none is copied while it waits; a chunk that went in part is remembered by an
+offset. Small neighbours are joined into one `send`, large ones leave together in one `sendmsg`.
+
+Bytes in are bytes out, in order, once: see tests/rooms/test_outbox.py, which feeds and drains at random.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+# Up to this size the next chunks are joined: copying 16 KiB costs less than the setup of a vectored send.
+_JOIN_LIMIT = 16384
+# No more than this is offered to the kernel in one call. Why: it takes a socket buffer's worth at most (a few MB), and
+# walking further chunks for nothing costs.
+_OFFER_LIMIT = 1 << 20
+
+
+class Outbox:
+    """Chunks of bytes that wait to be sent."""
+
+    __slots__ = ("_chunks", "_offset", "size")
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._offset = 0
+        # Bytes that wait.
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        if data:
+            self._chunks.append(data)
+            self.size += len(data)
+
+    def next(self, most_buffers: int) -> bytes | memoryview | list[bytes | memoryview]:
+        """What to hand to the kernel next: one buffer, or a list of up to `most_buffers` for a vectored send."""
+        chunks = self._chunks
+        first: bytes | memoryview = chunks[0]
+        if self._offset:
+            first = memoryview(first)[self._offset :]
+        if len(chunks) == 1:
+            return first
+        offered: list[bytes | memoryview] = [first]
+        size = len(first)
+        for place, chunk in enumerate(chunks):
+            if place:
+                if (place >= most_buffers and size > _JOIN_LIMIT) or size >= _OFFER_LIMIT:
+                    break
+                offered.append(chunk)
+                size += len(chunk)
+        if size <= _JOIN_LIMIT:
+            return b"".join(offered)
+        return offered[:most_buffers]
+
+    def went(self, count: int) -> None:
+        """So many bytes were taken by the kernel."""
+        self.size -= count
+        count += self._offset
+        chunks = self._chunks
+        while chunks and count >= len(chunks[0]):
+            count -= len(chunks.popleft())
+        self._offset = count
+
+    def clear(self) -> None:
+        self._chunks.clear()
+        self._offset = self.size = 0

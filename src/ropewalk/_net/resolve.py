@@ -1,0 +1,199 @@
+"""Host and service names to addresses, off the loop's thread.
+
+Literal addresses never come here as work: `literal` tells them at once. A name is looked up by a resolver object with
+Twisted's `resolveHostName`; the default one, `Resolver`, hands each look-up to the system (the C library, in a thread),
+and decides what the system does not: how many run at once, and which wait.
+
+Two bounds. `_FRESH_MOST` look-ups may be running that have not yet been found slow; one that takes longer than
+`_SLOW_AFTER` seconds no longer counts, so a dozen names whose server is dead delay nobody else (FAULTS E1). `_RUNNING_MOST`
+bounds them all, since each slow one holds a thread until the C library gives up, and there is no way to stop it.
+A look-up that was cancelled is forgotten: its answer, when it comes, is dropped.
+
+Rejected: sharing the pool of `callInThread`. User jobs would starve names and names user jobs.
+Sources: getaddrinfo(3); RFC 6724 for the order, which the C library applies; RFC 4007 for scopes.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ropewalk._loop.loop import Loop
+from ropewalk._loop.timers import DelayedCall
+from ropewalk._system import AddressRow, System
+from ropewalk.error import ServiceNameUnknownError
+
+# Look-ups not found slow that may run at once. Value: above the pool of 10 that Twisted shares with user code.
+_FRESH_MOST = 16
+# Seconds until a look-up counts as slow. Source: a healthy recursive answer takes tens of milliseconds, the C library
+# tries again after 5 s (resolv.conf(5), RES_TIMEOUT).
+_SLOW_AFTER = 1.0
+# All look-ups that may run at once, and so the most threads they hold.
+_RUNNING_MOST = 256
+
+Candidate = tuple[int, tuple[Any, ...]]
+"""An address family and what `connect` takes."""
+
+
+def literal(host: str, port: int) -> Candidate | None:
+    """The candidate for an IPv4 or IPv6 address as text, `%scope` included; None if it is a name.
+
+    Raises: OSError if the scope names no interface of this machine.
+    """
+    if ":" not in host:
+        try:
+            socket.inet_pton(socket.AF_INET, host)
+        except (OSError, ValueError, UnicodeError):
+            return None
+        return socket.AF_INET, (host, port)
+    address, _, scope = host.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError, UnicodeError):
+        return None
+    return socket.AF_INET6, (address, port, 0, _scope_number(scope))
+
+
+def _scope_number(scope: str) -> int:
+    if not scope:
+        return 0
+    return int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+
+
+def checked_host(host: object) -> str:
+    """Raises: TypeError, ValueError naming the value: a host is a str without NUL, or ASCII bytes."""
+    if isinstance(host, bytes):
+        host = host.decode("ascii")
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a str, not {type(host).__name__}: {host!r}")
+    if "\0" in host:
+        raise ValueError(f"a host name holds no NUL: {host!r}")
+    return host
+
+
+def port_number(port: object, protocol: str, system: System) -> int:
+    """The number of a port, or of a service by name.
+
+    Raises: ServiceNameUnknownError; ValueError outside 0 to 65535; TypeError for anything but int and str.
+    """
+    if isinstance(port, str):
+        try:
+            port = system.service_port(port, protocol)
+        except OSError as exc:
+            raise ServiceNameUnknownError(string=f"{port!r} ({exc})") from exc
+    if not isinstance(port, int) or isinstance(port, bool):
+        raise TypeError(f"port must be a number or a service name, not {type(port).__name__}: {port!r}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port must be 0 to 65535, not {port}")
+    return port
+
+
+class LookUp:
+    """One question under way, for whoever asked."""
+
+    __slots__ = ("_done", "_resolver", "_slow_timer", "host", "is_fresh", "port")
+
+    def __init__(self, resolver: Resolver, host: str, port: int, done: Callable[[Any], None]) -> None:
+        self._resolver = resolver
+        self.host = host
+        self.port = port
+        self._done: Callable[[Any], None] | None = done
+        self._slow_timer: DelayedCall | None = None
+        self.is_fresh = False
+
+    def cancel(self) -> None:
+        """The answer is not wanted any more. One that runs counts as slow from now on: nobody waits for it."""
+        self._done = None
+        if self._slow_timer is not None and self._slow_timer.active():
+            self._slow_timer.cancel()
+            self._found_slow()
+        self._resolver.forget(self)
+
+    def run(self, loop: Loop, system: System) -> None:
+        self.is_fresh = True
+        self._slow_timer = loop.call_later(_SLOW_AFTER, self._found_slow)
+
+        def answered(result: list[AddressRow] | BaseException) -> None:
+            loop.call_from_thread(self._answered, (result,), None)
+
+        try:
+            system.look_up(self.host, self.port, socket.AF_UNSPEC, socket.SOCK_STREAM, answered)
+        except Exception as exc:
+            # Why: no thread could be started, or the like; that is an answer too.
+            loop.call_soon(self._answered, exc)
+
+    def _found_slow(self) -> None:
+        self.is_fresh = False
+        self._resolver.no_longer_fresh()
+
+    def _answered(self, result: list[AddressRow] | BaseException) -> None:
+        if self._slow_timer is not None and self._slow_timer.active():
+            self._slow_timer.cancel()
+        self._resolver.finished(self)
+        done, self._done = self._done, None
+        if done is not None:
+            done(result)
+
+
+class Resolver:
+    """Runs look-ups on the system, a bounded number at once."""
+
+    __slots__ = ("_fresh", "_loop", "_running", "_system", "_waiting")
+
+    def __init__(self, loop: Loop, system: System) -> None:
+        self._loop = loop
+        self._system = system
+        self._waiting: deque[LookUp] = deque()
+        self._running: set[LookUp] = set()
+        self._fresh = 0
+
+    def ask(self, host: str, port: int, done: Callable[[Any], None]) -> LookUp:
+        """Look a name up; `done` gets rows of getaddrinfo or an exception, on the loop, never from within this call."""
+        look_up = LookUp(self, host, port, done)
+        self._waiting.append(look_up)
+        self._start_some()
+        return look_up
+
+    def forget(self, look_up: LookUp) -> None:
+        # Why only those that wait: one that runs keeps its place until its thread is free again.
+        if look_up in self._waiting:
+            self._waiting.remove(look_up)
+
+    def finished(self, look_up: LookUp) -> None:
+        self._running.discard(look_up)
+        if look_up.is_fresh:
+            look_up.is_fresh = False
+            self._fresh -= 1
+        self._start_some()
+
+    def no_longer_fresh(self) -> None:
+        self._fresh -= 1
+        self._start_some()
+
+    def _start_some(self) -> None:
+        while self._waiting and self._fresh < _FRESH_MOST and len(self._running) < _RUNNING_MOST:
+            look_up = self._waiting.popleft()
+            self._running.add(look_up)
+            self._fresh += 1
+            look_up.run(self._loop, self._system)
+
+
+def candidates(rows: list[AddressRow]) -> list[Candidate]:
+    """What to try, in the order of RFC 8305 section 4: as the resolver sorted them, the families taking turns."""
+    seen: dict[Candidate, None] = {}
+    for family, _, _, _, sockaddr in rows:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            seen[family, tuple(sockaddr)] = None
+    if not seen:
+        return []
+    first = next(iter(seen))[0]
+    ours = [each for each in seen if each[0] == first]
+    others = [each for each in seen if each[0] != first]
+    merged: list[Candidate] = []
+    while ours or others:
+        for queue in (ours, others):
+            if queue:
+                merged.append(queue.pop(0))
+    return merged

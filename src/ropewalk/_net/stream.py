@@ -1,0 +1,880 @@
+"""A connected byte stream: read, write, pause, close.
+
+It takes over a socket that *is* connected and ends when that socket is closed; there is nothing before and nothing
+after. It must never know how the socket came to be, nor how the kernel reports readiness.
+
+Reading: one `recv` per readable event, straight into `dataReceived`.
+Writing: `write` only keeps the bytes and puts the stream into the loop's `due` list; when the handler that is running
+has returned, `flush` sends all of it in one call. The same list carries every other wish (close, abort, pause), so
+nothing the user calls ever calls the user back, and a pause that is undone in the same handler costs nothing.
+
+The fast path is `_plain`: open, nothing waiting, nothing special. A write then is one store and one append, a flush one
+`send`. Whatever is not plain (a second write, a producer, a hard limit, closing) goes the slow way through an Outbox.
+
+States: the two sides (READ_SIDE, WRITE_SIDE) end each by themselves, LIFE is the whole. While nothing is to be read or
+written the descriptor stays registered with mask 0: a reset is then noticed, and nothing spins (FAULTS section 1). The
+one exception is a paused stream whose both sides are shut: the kernel cannot be kept from saying so, so it is taken out
+of the poller and kept in `open_ends` until the user resumes.
+
+Which way it ended is judged by the event bits and SO_ERROR, never by `recv` alone: after FIN and RST `recv` says b"".
+Rejected: sending inside `write`. Two small writes would be two packets, and errors would arise on the user's stack.
+Sources: tcp(7), epoll_ctl(2), CONTRACT section 5, FAULTS B and C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from enum import StrEnum
+from threading import get_ident
+from typing import Any, Protocol
+
+from ropewalk._loop.poller import ERR, HUP, IN, OUT
+from ropewalk._net.core import Core
+from ropewalk._net.flow import Flow
+from ropewalk._net.options import TCPOptions, check_limits, set_keep_alive
+from ropewalk._net.outbox import Outbox
+from ropewalk.event import Ended, EndedBy, Step
+from ropewalk.machine import step
+
+# Bytes asked for in one recv. Source: Twisted's bufferSize.
+READ_SIZE = 65536
+# What a stream that fills its reads grows to. Why: at 1 GiB in one stream fewer, larger reads win until the copies fall
+# out of the second-level cache (benchmarks/, stream).
+_READ_SIZE_MOST = 262144
+# Sends in one flush, so that one fast reader cannot keep the loop (FAULTS J8).
+_SENDS_PER_FLUSH = 4
+# Seconds of rest when the kernel is out of buffers: polling again at once would spin.
+_REST = 0.01
+# Reads that throw unread data away before a clean close. Why: close() with unread data makes the kernel send RST, which
+# can destroy what was flushed before it (RFC 2525 section 2.17).
+_DISCARD_READS = 16
+
+_AGAIN = (BlockingIOError, InterruptedError)
+_OUT_OF_BUFFERS = (errno.ENOBUFS, errno.ENOMEM)
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+class ReadSide(StrEnum):
+    OPEN = "open"
+    ENDED = "ended"
+
+
+class WriteSide(StrEnum):
+    OPEN = "open"
+    FLUSHING = "flushing"
+    SHUT = "shut"
+
+
+class StreamState(StrEnum):
+    CONNECTED = "connected"
+    CLOSING = "closing"
+    ABORTING = "aborting"
+    CLOSED = "closed"
+
+
+class StreamEvent(StrEnum):
+    PEER_ENDED = "peer sent FIN"
+    SHUT_ASKED = "loseWriteConnection"
+    FLUSHED = "all sent"
+    CLOSE_ASKED = "loseConnection"
+    ABORT_ASKED = "abortConnection"
+    GONE = "socket closed"
+
+
+READ_SIDE: dict[tuple[ReadSide, StreamEvent], ReadSide] = {
+    (ReadSide.OPEN, StreamEvent.PEER_ENDED): ReadSide.ENDED,
+}
+WRITE_SIDE: dict[tuple[WriteSide, StreamEvent], WriteSide] = {
+    (WriteSide.OPEN, StreamEvent.SHUT_ASKED): WriteSide.FLUSHING,
+    (WriteSide.FLUSHING, StreamEvent.FLUSHED): WriteSide.SHUT,
+}
+LIFE: dict[tuple[StreamState, StreamEvent], StreamState] = {
+    (StreamState.CONNECTED, StreamEvent.CLOSE_ASKED): StreamState.CLOSING,
+    (StreamState.CONNECTED, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
+    (StreamState.CLOSING, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
+    (StreamState.CONNECTED, StreamEvent.GONE): StreamState.CLOSED,
+    (StreamState.CLOSING, StreamEvent.GONE): StreamState.CLOSED,
+    (StreamState.ABORTING, StreamEvent.GONE): StreamState.CLOSED,
+}
+# The joint table: what the two sides make together, while the whole is connected.
+JOINT: dict[tuple[ReadSide, WriteSide], str] = {
+    (ReadSide.OPEN, WriteSide.OPEN): "connected",
+    (ReadSide.OPEN, WriteSide.FLUSHING): "connected, our side about to end",
+    (ReadSide.OPEN, WriteSide.SHUT): "half-closed by us",
+    (ReadSide.ENDED, WriteSide.OPEN): "half-closed by the peer",
+    (ReadSide.ENDED, WriteSide.FLUSHING): "half-closed by the peer, our side about to end",
+    (ReadSide.ENDED, WriteSide.SHUT): "both sides ended",
+}
+
+
+class Owner(Protocol):
+    """Who made the stream: a Connector or a Port."""
+
+    def _lost(self, stream: Stream, reason: Any) -> None: ...
+
+
+class Verdict:
+    """Why a stream is about to be aborted, until the handler that asked for it has returned."""
+
+    __slots__ = ("by", "text")
+
+    def __init__(self, by: EndedBy, text: str | None) -> None:
+        self.by = by
+        self.text = text
+
+
+class Stream:
+    """The transport of a TCP connection; what protocols know as `self.transport`."""
+
+    __slots__ = (
+        "_box",
+        "_by",
+        "_core",
+        "_flow",
+        "_host",
+        "_in_due",
+        "_life",
+        "_limits",
+        "_loop",
+        "_mask",
+        "_out",
+        "_owner",
+        "_peer",
+        "_plain",
+        "_read_side",
+        "_read_size",
+        "_reading",
+        "_received",
+        "_resting",
+        "_sent",
+        "_since",
+        "_timer",
+        "_write_side",
+        "closeTimeout",
+        "ended",
+        "fd",
+        "number",
+        "protocol",
+        "sock",
+    )
+
+    def __init__(
+        self, core: Core, owner: Owner, sock: Any, peer: Any, number: int, options: TCPOptions
+    ) -> None:
+        self._core = core
+        self._loop = core.loop
+        self._owner: Owner | None = owner
+        self.sock = sock
+        self.fd: int = sock.fileno()
+        self.number = number
+        self.protocol: Any = None
+        self._peer = peer
+        self._host: Any = None
+        self._out = b""
+        self._box: Outbox | None = None
+        self._flow: Flow | None = None
+        self._limits = (options.highWater, options.lowWater, options.hardLimit)
+        self.closeTimeout = options.closeTimeout
+        self._plain = options.hardLimit is None
+        self._in_due = False
+        self._reading = True
+        self._resting = False
+        self._mask = 0
+        self._read_size = READ_SIZE
+        self._received = self._sent = 0
+        self._since = 0.0
+        self._timer: Any = None
+        self._by: Any = None
+        self.ended: Ended | None = None
+        self._read_side = ReadSide.OPEN
+        self._write_side = WriteSide.OPEN
+        self._life = StreamState.CONNECTED
+
+    # ---- beginning --------------------------------------------------------------------------------------------
+
+    def start(self, protocol: Any, is_watched: bool) -> None:
+        """Take the connection over: read from now on, and tell the protocol.
+
+        Args: is_watched: whether the loop watches the descriptor already, for whoever connected it.
+        """
+        loop = self._loop
+        self.protocol = protocol
+        self._since = loop.now()
+        trouble = None
+        try:
+            (loop.rewatch if is_watched else loop.watch)(self.fd, self, IN)
+            self._mask = IN
+        except OSError as exc:
+            trouble = exc
+            self._core.open_ends[self] = None
+        try:
+            protocol.makeConnection(self)
+        except BaseException as exc:
+            self._user_raised(exc, "connectionMade of %r raised; its connection is aborted", abort=True)
+        if trouble is not None:
+            self._end_by_error(trouble)
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    def ready(self, event: int) -> None:
+        # hot: benchmarks/ echo. Anything but "readable, and only that is wanted" is looked at first; the mask too,
+        # since a handler before this one in the same batch may have paused or closed us.
+        if not event == IN == self._mask and not self._goes_on_reading(event):
+            return
+        try:
+            data = self.sock.recv(self._read_size)
+        except _AGAIN:
+            if event & (ERR | HUP):
+                self._notice_end(event)
+            return
+        except OSError as exc:
+            self._trouble(exc)
+            return
+        if not data:
+            self._peer_ended(event)
+            return
+        received = self._received
+        if not received and self._core.observers:
+            self._core.report(self.number, Step.FIRST_BYTE)
+        size = len(data)
+        self._received = received + size
+        if size >= READ_SIZE:
+            self._read_size = (
+                min(self._read_size * 2, _READ_SIZE_MOST) if size == self._read_size else READ_SIZE
+            )
+        try:
+            self.protocol.dataReceived(data)
+        except BaseException as exc:
+            self._user_raised(exc, "dataReceived of %r raised; its connection is closed", abort=False)
+
+    def _goes_on_reading(self, event: int) -> bool:
+        """Deal with all but plain readability; whether there may be something to read still."""
+        if event & OUT:
+            self._flush_slowly()
+            if self._life is StreamState.CLOSED:
+                return False
+        if self._mask > 0 and self._mask & IN:
+            return event & (IN | ERR | HUP) != 0
+        if event & (ERR | HUP):
+            self._notice_end(event)
+        return False
+
+    def _notice_end(self, event: int) -> None:
+        """An error or a hang-up that no read will tell of. It cannot be masked, so it is acted upon now."""
+        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number or event & ERR or self._write_side is not WriteSide.SHUT:
+            self._end_by_error(OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET)))
+        elif self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
+            # Both sides are shut, but what the peer sent is not read yet, since the user paused. Nothing more can
+            # happen to this socket: out of the poller, kept alive here, until resumeProducing.
+            self._core.open_ends[self] = None
+            self._loop.unwatch(self.fd)
+            self._mask = -1
+        else:
+            self._end_cleanly(EndedBy.PEER)
+
+    def _peer_ended(self, event: int) -> None:
+        """`recv` gave b"": the peer's FIN, unless the socket holds an error."""
+        if event & ERR:
+            number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                self._end_by_error(OSError(number, os.strerror(number)))
+                return
+        core = self._core
+        self._read_side = step(READ_SIDE, self, self._read_side, StreamEvent.PEER_ENDED)
+        if core.observers:
+            core.report(self.number, Step.READ_SIDE_ENDED)
+        half_close = getattr(self.protocol, "readConnectionLost", None)
+        if half_close is not None:
+            try:
+                half_close()
+            except BaseException as exc:
+                self._user_raised(
+                    exc, "readConnectionLost of %r raised; its connection is closed", abort=False
+                )
+        elif self._life is StreamState.CONNECTED:
+            # Unlike Twisted: what was written leaves before the connection closes.
+            self._by = EndedBy.PEER
+            self._life = step(LIFE, self, self._life, StreamEvent.CLOSE_ASKED)
+            self._stop_producer()
+        if self._life is not StreamState.CLOSED:
+            self._flush_slowly()
+
+    # ---- writing ----------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes, in order, after all written before.
+
+        Args:   data: bytes-like; a mutable one is copied.
+        Raises: TypeError for anything else, str included; RuntimeError in a wrong thread.
+        Order:  never sends and never calls anybody back by itself, except a producer's `pauseProducing`; it leaves
+                when the handler that is running has returned. Ignored once the connection has ended.
+        Source: ITransport.write.
+        """
+        # hot: benchmarks/ echo.
+        loop = self._loop
+        if get_ident() != loop.thread:
+            loop.check_thread("write")
+        if data.__class__ is not bytes:
+            data = _as_bytes(data)
+        if self._plain and data:
+            self._plain = False
+            self._out = data
+            loop.due.append(self)
+        else:
+            self._write_slowly(data)
+
+    def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write each item of an iterable in order, gathered into as few system calls as possible.
+
+        Args:   data: any iterable of bytes-like objects, a generator included.
+        Raises: TypeError if an item is not bytes-like; then none was written.
+        Source: ITransport.writeSequence.
+        """
+        if isinstance(data, (bytes, bytearray, memoryview, str)):
+            raise TypeError(
+                f"writeSequence needs an iterable of bytes-like objects, not one {type(data).__name__}"
+            )
+        for chunk in [_as_bytes(item) for item in data]:
+            self.write(chunk)
+
+    def _write_slowly(self, data: bytes) -> None:
+        if self._life is StreamState.CLOSED or self._life is StreamState.ABORTING:
+            return
+        if self._write_side is WriteSide.SHUT or not data:
+            return
+        box = self._leave_fast_path()
+        box.append(data)
+        high, _, hard = self._limits
+        if hard is not None and box.size > hard:
+            self._abort(Verdict(EndedBy.ERROR, f"{box.size} bytes wait to be sent, the hard limit is {hard}"))
+            return
+        flow = self._flow
+        if flow is not None and flow.wrote(box.size, high):
+            if self._core.observers:
+                self._core.report(self.number, Step.BUFFER_FULL, buffered=box.size)
+            self._loop.call_user(flow.producer.pauseProducing)
+
+    def _leave_fast_path(self) -> Outbox:
+        """From here on this handler's doings go through the outbox, and `flush` comes by."""
+        box = self._box
+        if box is None:
+            box = self._box = Outbox()
+        if self._out:
+            # It was a fast write of this very handler: the stream is in `due` already.
+            box.append(self._out)
+            self._out = b""
+            self._in_due = True
+        self._plain = False
+        if not self._in_due:
+            self._in_due = True
+            self._loop.due.append(self)
+        return box
+
+    def flush(self) -> None:
+        """The handler has returned: let what it wrote leave, and do what it asked for."""
+        # hot: benchmarks/ echo.
+        out = self._out
+        if not out:
+            self._in_due = False
+            self._flush_slowly()
+            return
+        try:
+            sent = self.sock.send(out)
+        except OSError as exc:
+            self._out = b""
+            box = self._box = self._box or Outbox()
+            box.append(out)
+            if not isinstance(exc, _AGAIN):
+                self._trouble(exc)
+                return
+        else:
+            self._out = b""
+            self._sent += sent
+            if sent == len(out):
+                self._plain = True
+                return
+            box = self._box = self._box or Outbox()
+            box.append(out)
+            box.went(sent)
+        self._rearm()
+
+    def _flush_slowly(self) -> None:
+        """Send what waits as far as the kernel takes it, then see what follows from that."""
+        if self._life is StreamState.CLOSED:
+            return
+        if self._life is StreamState.ABORTING:
+            self._end_aborted()
+            return
+        if self._out:
+            # A fast write that the poller's "writable" outran; `flush` finds nothing left to do.
+            self._leave_fast_path()
+        box = self._box
+        if box is not None and box.size and not self._send_some(box):
+            return
+        waiting = box.size if box is not None else 0
+        flow = self._flow
+        if flow is not None and flow.drained(waiting, self._limits[1]):
+            if flow.streaming and self._core.observers:
+                self._core.report(self.number, Step.BUFFER_DRAINED)
+            self._loop.call_user(flow.producer.resumeProducing)
+            if self.disconnected:
+                return
+            waiting = box.size if box is not None else 0
+        if not waiting and self._flow is None and not self._all_sent():
+            return
+        self._rearm()
+
+    def _send_some(self, box: Outbox) -> bool:
+        """Whether the stream is still there afterwards."""
+        system = self._core.system
+        before = box.size
+        try:
+            for _ in range(_SENDS_PER_FLUSH):
+                offer = box.next(system.iov_max)
+                if isinstance(offer, list):
+                    offered = sum(map(len, offer))
+                    sent = self.sock.sendmsg(offer)
+                else:
+                    offered = len(offer)
+                    sent = self.sock.send(offer)
+                self._sent += sent
+                box.went(sent)
+                if not box.size or sent < offered:
+                    break
+        except _AGAIN:
+            pass  # Safe because: what is left stays in the box, and `_rearm` asks for OUT.
+        except OSError as exc:
+            self._trouble(exc)
+            return self._life is not StreamState.CLOSED
+        if self._timer is not None and box.size < before and self.closeTimeout is not None:
+            self._timer.reset(self.closeTimeout)
+        return True
+
+    def _all_sent(self) -> bool:
+        """Nothing waits and no producer will bring more: end what was to end. Whether the stream is still there."""
+        if self._write_side is WriteSide.FLUSHING and self._life is StreamState.CONNECTED:
+            self._write_side = step(WRITE_SIDE, self, self._write_side, StreamEvent.FLUSHED)
+            self._stop_timer()
+            if self._core.observers:
+                self._core.report(self.number, Step.WRITE_SIDE_ENDED)
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError as exc:
+                self._end_by_error(exc)
+                return False
+            told = getattr(self.protocol, "writeConnectionLost", None)
+            if told is not None:
+                try:
+                    told()
+                except BaseException as exc:
+                    self._user_raised(
+                        exc, "writeConnectionLost of %r raised; its connection is closed", abort=False
+                    )
+                if self.disconnected:
+                    return False
+            if self._read_side is ReadSide.ENDED:
+                self._end_cleanly(EndedBy.PEER)
+                return False
+        if self._life is StreamState.CLOSING:
+            self._end_cleanly(self._by)
+            return False
+        return True
+
+    def _rearm(self) -> None:
+        """Ask the poller for what is wanted now, if that is not what it was asked for."""
+        wanted = 0
+        if not self._resting:
+            if self._reading and self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
+                wanted = IN
+            box = self._box
+            if box is not None and box.size:
+                wanted |= OUT
+                self._watch_progress()
+            elif self._is_plain_again():
+                self._plain = True
+        if wanted != self._mask:
+            try:
+                if self._mask >= 0:
+                    self._loop.rewatch(self.fd, self, wanted)
+                elif wanted:
+                    self._loop.watch(self.fd, self, wanted)
+                    self._core.open_ends.pop(self, None)
+                else:
+                    return
+            except OSError as exc:
+                self._end_by_error(exc)
+                return
+            self._mask = wanted
+        if self._life is StreamState.CLOSING:
+            self._watch_progress()
+
+    def _is_plain_again(self) -> bool:
+        """Nothing waits to be sent: whether nothing else is special either, so that `write` may be fast."""
+        return (
+            self._life is StreamState.CONNECTED
+            and self._write_side is WriteSide.OPEN
+            and self._flow is None
+            and self._limits[2] is None
+            and not self._in_due
+        )
+
+    def _trouble(self, exc: OSError) -> None:
+        """recv or send failed: rest a little if the kernel is out of buffers, else the connection is lost."""
+        if exc.errno not in _OUT_OF_BUFFERS:
+            self._end_by_error(exc)
+        elif not self._resting:
+            self._resting = True
+            self._plain = False
+            self._loop.call_later(_REST, self._rested)
+            self._rearm()
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._flush_slowly()
+
+    # ---- ending, as asked by the user ---------------------------------------------------------------------------
+
+    def loseConnection(self) -> None:
+        """Close after everything written has been sent, and after a registered producer has unregistered.
+
+        Order:  no more `dataReceived`; `connectionLost(ConnectionDone)` comes later, never from within this call. With
+                no progress for `closeTimeout` seconds the connection is aborted, with `ConnectionLost`.
+        Source: ITransport.loseConnection.
+        """
+        loop = self._loop
+        if get_ident() != loop.thread:
+            loop.check_thread("loseConnection")
+        if self._life is StreamState.CONNECTED:
+            self._by = EndedBy.US
+            self._life = step(LIFE, self, self._life, StreamEvent.CLOSE_ASKED)
+            box = self._leave_fast_path()
+            if self._core.observers:
+                self._core.report(self.number, Step.CLOSING, buffered=box.size)
+
+    def abortConnection(self) -> None:
+        """Close at once; what waits is thrown away and the peer gets a reset.
+
+        Order:  `connectionLost(ConnectionAborted)` comes as soon as the running handler has returned.
+        Source: ITCPTransport.abortConnection.
+        """
+        loop = self._loop
+        if get_ident() != loop.thread:
+            loop.check_thread("abortConnection")
+        self._abort(Verdict(EndedBy.US_ABORTED, None))
+
+    def _abort(self, verdict: Verdict) -> None:
+        if self._life is StreamState.CONNECTED or self._life is StreamState.CLOSING:
+            self._by = verdict
+            self._life = step(LIFE, self, self._life, StreamEvent.ABORT_ASKED)
+            self._leave_fast_path().clear()
+
+    def loseWriteConnection(self) -> None:
+        """Send what was written, then FIN; the peer's data is still received.
+
+        Order:  then `writeConnectionLost()`, if the protocol has it.
+        Source: IHalfCloseableDescriptor.loseWriteConnection.
+        """
+        loop = self._loop
+        if get_ident() != loop.thread:
+            loop.check_thread("loseWriteConnection")
+        if self._life is StreamState.CONNECTED and self._write_side is WriteSide.OPEN:
+            self._write_side = step(WRITE_SIDE, self, self._write_side, StreamEvent.SHUT_ASKED)
+            self._leave_fast_path()
+
+    def _watch_progress(self) -> None:
+        """While ending is asked for and something waits, a peer that takes nothing has only so much time."""
+        is_ending = self._life is StreamState.CLOSING or self._write_side is WriteSide.FLUSHING
+        if is_ending and self._timer is None and self.closeTimeout is not None:
+            self._timer = self._loop.call_later(self.closeTimeout, self._no_progress)
+
+    def _no_progress(self) -> None:
+        self._timer = None
+        waiting = self._box.size if self._box is not None else 0
+        text = f"no progress for {self.closeTimeout} s while closing, {waiting} bytes not sent"
+        self._end(EndedBy.TIMEOUT, self._core.words.error.ConnectionLost, None, text, abort=True)
+
+    def discard(self) -> None:
+        """Close the socket of a stream that was never started: there is no protocol to tell."""
+        self._life = step(LIFE, self, self._life, StreamEvent.GONE)
+        self.ended = Ended(EndedBy.US, 0.0, 0, 0)
+        self._loop.unwatch(self.fd)
+        self._owner = None
+        self.sock.close()
+
+    # ---- ending, for real -------------------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        self._end(
+            EndedBy.SHUTDOWN, self._core.words.error.ConnectionLost, None, "the reactor was stopped", False
+        )
+
+    def _end_cleanly(self, by: EndedBy) -> None:
+        self._end(by, self._core.words.error.ConnectionDone, None, None, abort=False)
+
+    def _end_aborted(self) -> None:
+        error = self._core.words.error
+        kind = error.ConnectionAborted if self._by.by is EndedBy.US_ABORTED else error.ConnectionLost
+        self._end(self._by.by, kind, None, self._by.text, abort=True)
+
+    def _end_by_error(self, exc: OSError) -> None:
+        if exc.errno in (errno.ECONNRESET, errno.EPIPE):
+            by = EndedBy.PEER_RESET
+        elif exc.errno == errno.ETIMEDOUT:
+            by = EndedBy.TIMEOUT
+        else:
+            by = EndedBy.ERROR
+        self._end(by, self._core.words.error.ConnectionLost, exc, None, abort=False)
+
+    def _user_raised(self, exc: BaseException, message: str, abort: bool) -> None:
+        self._loop.user_error(exc, message, self.protocol)
+        if not isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            self._end(EndedBy.EXCEPTION, None, exc, None, abort)
+
+    def _end(self, by: EndedBy, kind: Any, exc: BaseException | None, text: str | None, abort: bool) -> None:
+        """The one way out: socket closed, protocol told, owner told. Never on the stack of a user's own call.
+
+        Args: kind: the reason's class; None if `exc`, raised by user code, is the reason itself.
+        """
+        if self._life is StreamState.CLOSED:
+            return
+        self._life = step(LIFE, self, self._life, StreamEvent.GONE)
+        self._plain = False
+        self._out = b""
+        self._stop_timer()
+        self.ended = ended = Ended(
+            by,
+            self._loop.now() - self._since,
+            self._received,
+            self._sent,
+            text or (None if exc is None else str(exc) or type(exc).__name__),
+            getattr(exc, "errno", None),
+        )
+        self._stop_producer()
+        self._close_socket(abort, by)
+        if self._box is not None:
+            self._box.clear()
+        reason: BaseException
+        if kind is None:
+            assert exc is not None
+            reason = exc
+        else:
+            # Why without traceback: its frames hold this stream, and a reason kept by the user would be a cycle.
+            os_error = None if exc is None else exc.with_traceback(None)
+            reason = kind(*([text] if text else []), osError=os_error, ended=ended)
+        protocol, self.protocol = self.protocol, None
+        owner, self._owner = self._owner, None
+        core = self._core
+        if core.observers:
+            core.report(
+                self.number,
+                Step.CLOSED,
+                by=by.value,
+                reason=type(reason).__name__,
+                error=ended.error,
+                errno=ended.errno,
+                seconds=ended.seconds,
+                received=ended.received,
+                sent=ended.sent,
+            )
+        failure = core.words.Failure(reason)
+        if protocol is not None:
+            self._loop.call_user(protocol.connectionLost, failure)
+        assert owner is not None
+        owner._lost(self, failure)
+
+    def _close_socket(self, abort: bool, by: EndedBy) -> None:
+        sock = self.sock
+        if self._mask >= 0:
+            self._loop.unwatch(self.fd)
+            self._mask = -1
+        self._core.open_ends.pop(self, None)
+        self._remember_host()
+        try:
+            if abort:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            elif by is EndedBy.US and self._read_side is ReadSide.OPEN:
+                for _ in range(_DISCARD_READS):
+                    if not sock.recv(READ_SIZE):
+                        break
+        except OSError:
+            pass  # Safe because: both are courtesies; the socket is closed whatever they say.
+        sock.close()
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    # ---- producing and consuming ------------------------------------------------------------------------------
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let a producer be paused and resumed as the buffer fills and empties.
+
+        Args:   producer: has pauseProducing, resumeProducing, stopProducing (streaming), or resumeProducing and
+                    stopProducing (pull).
+                streaming: whether it produces by itself until paused; False: once per resumeProducing.
+        Raises: RuntimeError if one is registered already.
+        Order:  a pull producer is asked at once; after the connection has ended `stopProducing` is called at once.
+        Source: IConsumer.registerProducer.
+        """
+        if get_ident() != self._loop.thread:
+            self._loop.check_thread("registerProducer")
+        if self._flow is not None:
+            raise RuntimeError(
+                f"cannot register producer {producer!r}: {self._flow.producer!r} is registered and was not unregistered"
+            )
+        if self._life is StreamState.CLOSED:
+            producer.stopProducing()
+            return
+        self._flow = Flow(producer, streaming)
+        box = self._leave_fast_path()
+        if not streaming:
+            producer.resumeProducing()
+        elif self._flow.wrote(box.size, self._limits[0]):
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """Let the producer go; a `loseConnection` that waited for it goes on."""
+        self._flow = None
+        if self._life is not StreamState.CLOSED:
+            self._leave_fast_path()
+
+    def _stop_producer(self) -> None:
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            self._loop.call_user(flow.producer.stopProducing)
+
+    def pauseProducing(self) -> None:
+        """Read no more until `resumeProducing`. A reset by the peer is noticed all the same."""
+        self._set_reading(False, "pauseProducing")
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._set_reading(True, "resumeProducing")
+
+    def stopProducing(self) -> None:
+        """The consumer of this connection's data is gone: the same as `loseConnection`."""
+        self.loseConnection()
+
+    def _set_reading(self, reading: bool, asked: str) -> None:
+        if get_ident() != self._loop.thread:
+            self._loop.check_thread(asked)
+        if self._reading is not reading and self._life is StreamState.CONNECTED:
+            self._reading = reading
+            self._leave_fast_path()
+            if self._core.observers:
+                self._core.report(self.number, Step.RESUMED if reading else Step.PAUSED)
+
+    def setWriteLimits(self, high: int, low: int = 0, hard: int | None = None) -> None:
+        """When a producer is paused and resumed, and when a peer that reads nothing is given up.
+
+        Args:   high, low: bytes waiting above which it is paused, at or below which it is resumed.
+                hard: bytes waiting above which the connection is aborted; None for no limit.
+        Raises: ValueError unless 0 <= low <= high <= hard.
+        """
+        check_limits(high, low, hard)
+        self._limits = (high, low, hard)
+        if self._life is not StreamState.CLOSED:
+            self._leave_fast_path()
+
+    # ---- asking -----------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is still there."""
+        return self._life is not StreamState.CLOSED
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the connection has ended."""
+        return self._life is StreamState.CLOSED
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the connection is being closed, but still has something to send."""
+        return self._life is StreamState.CLOSING
+
+    @property
+    def state(self) -> str:
+        """In words: "connected", "half-closed by the peer", "closing" …"""
+        if self._life is StreamState.CONNECTED:
+            return JOINT[self._read_side, self._write_side]
+        return self._life.value
+
+    @property
+    def bytesReceived(self) -> int:
+        """Bytes taken from the kernel so far."""
+        return self._received
+
+    @property
+    def bytesSent(self) -> int:
+        """Bytes the kernel took so far."""
+        return self._sent
+
+    @property
+    def bytesBuffered(self) -> int:
+        """Bytes written that the kernel did not take yet."""
+        return len(self._out) + (self._box.size if self._box is not None else 0)
+
+    def getHost(self) -> Any:
+        """This end's address: IPv4Address or IPv6Address."""
+        self._remember_host()
+        return self._host
+
+    def getPeer(self) -> Any:
+        """The other end's address: IPv4Address or IPv6Address."""
+        return self._peer
+
+    def getHandle(self) -> Any:
+        """The socket itself. What you do to it the engine does not know."""
+        return self.sock
+
+    def fileno(self) -> int:
+        """The descriptor's number; -1 after the end."""
+        return int(self.sock.fileno())
+
+    def logPrefix(self) -> str:
+        """How log lines about this connection begin."""
+        return f"{type(self.protocol).__name__},{self.number}"
+
+    def _remember_host(self) -> None:
+        if self._host is None and self.sock.fileno() >= 0:
+            try:
+                self._host = self._core.words.address("TCP", self.sock.getsockname())
+            except OSError:
+                pass  # Safe because: a socket that was reset before anybody asked has no name to tell.
+
+    def getTcpNoDelay(self) -> bool:
+        """Whether small segments are sent at once (TCP_NODELAY)."""
+        return bool(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Switch TCP_NODELAY."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(enabled))
+
+    def getTcpKeepAlive(self) -> bool:
+        """Whether the kernel probes an idle peer (SO_KEEPALIVE)."""
+        return bool(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool | tuple[float, float, int]) -> None:
+        """Switch SO_KEEPALIVE, or switch it on with (idle s, interval s, count)."""
+        if isinstance(enabled, tuple):
+            set_keep_alive(self.sock, enabled)
+        else:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enabled))
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.number} {self.state} to {self._peer!r}>"
+
+
+def _as_bytes(data: object) -> bytes:
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {data!r:.60}")

@@ -1,0 +1,416 @@
+"""The Reactor: the front desk of the engine.
+
+Every `connect*`, `listen*` and `call*` makes one object and starts it, or passes the wish to the room that knows. There is
+no logic here beyond that, so that whoever reads on knows where to go:
+
+  connecting   _net/connector.py → dial.py → stream.py        time      _loop/timers.py
+  listening    _net/listen.py → stream.py                     threads   _loop/threads.py, callFromThread in loop.py
+  names        _net/resolve.py, resolvers.py                  descriptors   _loop/descriptor.py
+  running      _loop/life.py → loop.py, triggers.py, signals.py
+
+There may be as many reactors as you like, one per thread, and each can run again after it was stopped.
+Source: the names and meanings are Twisted's IReactorCore, IReactorTime, IReactorThreads, IReactorTCP, IReactorFDSet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from ropewalk._loop.descriptor import Descriptors
+from ropewalk._loop.life import Life, LifeState
+from ropewalk._loop.loop import Loop
+from ropewalk._loop.poller import IN, OUT
+from ropewalk._loop.threads import ThreadPool
+from ropewalk._loop.timers import DelayedCall, checked_delay
+from ropewalk._loop.triggers import SystemEvents, Trigger
+from ropewalk._net.connector import Connector
+from ropewalk._net.core import Core
+from ropewalk._net.listen import Port
+from ropewalk._net.options import DEFAULT_OPTIONS, TCPOptions
+from ropewalk._net.resolve import Resolver, checked_host, literal, port_number
+from ropewalk._net.resolvers import HostnameSource, NameResolver, SimpleSource
+from ropewalk._system import RealSystem, System
+from ropewalk.defer import Deferred
+from ropewalk.event import Event
+from ropewalk.words import WORDS, Words
+
+
+class Reactor:
+    """An event loop with all that can be asked of it.
+
+    Args:   poller: "epoll", "kqueue", "poll" or "select"; None for the best of this machine.
+            system: the world to live in; None for the real one. `ropewalk.simulation` has another.
+            words: the classes it speaks to users with; bridges pass others.
+    Raises: ValueError naming a poller that is not there.
+    """
+
+    def __init__(self, poller: str | None = None, system: System | None = None, words: Words = WORDS) -> None:
+        system = RealSystem() if system is None else system
+        self._loop = Loop(system, system.poller(poller))
+        self._core = Core(self._loop, system, words, self)
+        self._core.resolver = Resolver(self._loop, system)
+        self._events = SystemEvents(self._call_trigger)
+        self._life = Life(self._loop, self._events, self._core.shut_down)
+        self._descriptors = Descriptors(self._loop, self._descriptor_lost)
+        self._pool: ThreadPool | None = None
+        self._pool_size: int | None = None
+
+    # ---- running ----------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether it has started and was not stopped for good."""
+        return self._life.state in (LifeState.RUNNING, LifeState.STOPPING)
+
+    def run(self, installSignalHandlers: bool = True) -> None:
+        """Run until `stop`; everything else happens in here.
+
+        Args:   installSignalHandlers: SIGINT and SIGTERM stop the reactor; only in the main thread.
+        Raises: ReactorAlreadyRunning; ValueError for signal handlers in another thread; RuntimeError in a forked
+                child; SystemExit and KeyboardInterrupt raised by any callback.
+        Order:  "startup" triggers, then callbacks, and after `stop` the "shutdown" triggers. It may be run again.
+        Source: IReactorCore.run.
+        """
+        self._life.run(installSignalHandlers)
+
+    def startRunning(self) -> None:
+        """Fire "startup" without turning the loop, for whoever turns it with `iterate`."""
+        self._life.start()
+
+    def stop(self) -> None:
+        """Stop in the next turn: connections are told, then `run` returns.
+
+        Raises: ReactorNotRunning.
+        Source: IReactorCore.stop.
+        """
+        self._loop.check_thread_of("stop")
+        self._life.stop()
+
+    def crash(self) -> None:
+        """Let `run` return at once and tell nobody."""
+        self._life.crash()
+
+    def iterate(self, delay: float = 0) -> None:
+        """One turn of the loop, waiting at most `delay` seconds."""
+        before = self._loop.enter()
+        try:
+            self._loop.turn(checked_delay(delay))
+        finally:
+            self._loop.leave(before)
+
+    def callWhenRunning(self, callable: Callable[..., object], *args: Any, **kw: Any) -> Trigger | None:
+        """Call when the reactor has started: at once if it has.
+
+        Returns: None if it was called; else what removeSystemEventTrigger takes.
+        """
+        if self.running:
+            callable(*args, **kw)
+            return None
+        return self.addSystemEventTrigger("after", "startup", callable, *args, **kw)
+
+    def addSystemEventTrigger(
+        self, phase: str, eventType: str, callable: Callable[..., object], *args: Any, **kw: Any
+    ) -> Trigger:
+        """Call when "startup", "shutdown" or an event of your own is fired.
+
+        Args:    phase: "before" (may return a Deferred, which is waited for), "during" or "after".
+        Returns: what removeSystemEventTrigger takes.
+        Raises:  KeyError for another phase; TypeError if it is not callable.
+        Source:  IReactorCore.addSystemEventTrigger.
+        """
+        return self._events.add(phase, eventType, callable, args, kw)
+
+    def removeSystemEventTrigger(self, triggerID: Trigger) -> None:
+        """Raises: ValueError if it has run, was removed before, or is no trigger at all."""
+        self._events.remove(triggerID)
+
+    def fireSystemEvent(self, eventType: str) -> None:
+        """Run the triggers of an event: before, during, after."""
+        self._events.fire(eventType)
+
+    def close(self) -> None:
+        """Give what the reactor itself holds back to the system. Connections are told first; it cannot run again."""
+        self._core.shut_down()
+        if self._pool is not None:
+            self._pool.stop()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- connecting and listening -----------------------------------------------------------------------------
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int | str,
+        factory: Any,
+        timeout: float | None = 30,
+        bindAddress: tuple[str, int] | None = None,
+        options: TCPOptions = DEFAULT_OPTIONS,
+    ) -> Connector:
+        """Connect a factory to a TCP port.
+
+        Args:    host: a name, an IPv4 address, or an IPv6 address with an optional %scope.
+                 port: 0 to 65535, or a service name.
+                 timeout: seconds for resolving and connecting together; None for ever.
+                 bindAddress: (host, port) to connect from.
+        Returns: the Connector, "connecting".
+        Raises:  ServiceNameUnknownError; ValueError for a port out of range, TypeError for other types; whatever
+                 factory.startFactory and startedConnecting raise.
+        Fails:   factory.clientConnectionFailed(connector, reason), reason.value being a ConnectError.
+        Order:   factory.doStart and startedConnecting before this returns, nothing else.
+        Source:  IReactorTCP.connectTCP; RFC 8305 for names with several addresses.
+        """
+        core = self._core
+        target = (checked_host(host), port_number(port, "tcp", core.system))
+        if timeout is not None:
+            checked_delay(timeout)
+        connector = Connector(core, target, factory, timeout, checked_bind(bindAddress), options)
+        connector.connect()
+        return connector
+
+    def listenTCP(
+        self,
+        port: int | str,
+        factory: Any,
+        backlog: int | None = None,
+        interface: str = "",
+        options: TCPOptions = DEFAULT_OPTIONS,
+    ) -> Port:
+        """Accept TCP connections for a factory.
+
+        Args:    port: 0 to 65535, 0 for any free one, or a service name.
+                 backlog: connections the kernel keeps waiting; None for the most it allows (somaxconn).
+                 interface: an IPv4 or IPv6 address; "" for all IPv4 ones.
+        Returns: the Port, listening.
+        Raises:  CannotListenError with errno; ValueError, TypeError, ServiceNameUnknownError as connectTCP.
+        Order:   factory.doStart before this returns, nothing else.
+        Source:  IReactorTCP.listenTCP.
+        """
+        core = self._core
+        number = port_number(port, "tcp", core.system)
+        if backlog is not None and (not isinstance(backlog, int) or backlog < 0):
+            raise ValueError(f"backlog must be a whole number, 0 or more, not {backlog!r}")
+        listening = Port(core, number, factory, backlog, checked_host(interface), options)
+        listening.startListening()
+        return listening
+
+    # ---- names ------------------------------------------------------------------------------------------------
+
+    @property
+    def nameResolver(self) -> NameResolver:
+        """Looks names up as connectTCP does: `resolveHostName(receiver, name, …)`."""
+        return NameResolver(self._ask_for_name, self._core.words)
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        """Let an object with `resolveHostName` look up all names from now on.
+
+        Returns: the one that did so before.
+        Source:  IReactorPluggableNameResolver.
+        """
+        before = self._core.resolver
+        previous = before.resolver if isinstance(before, HostnameSource) else NameResolver(before.ask, WORDS)
+        self._core.resolver = HostnameSource(self._loop, resolver)
+        return previous
+
+    def installResolver(self, resolver: Any) -> None:
+        """Let an object with `getHostByName` look up all names from now on. Source: IReactorPluggableResolver."""
+        self._core.resolver = SimpleSource(self._loop, resolver)
+
+    def resolve(self, name: str, timeout: float | tuple[float, ...] = 60) -> Deferred[str]:
+        """Look up one IPv4 address.
+
+        Args:    timeout: seconds; of a tuple, as Twisted's users pass it, the sum.
+        Returns: a Deferred with the address as text, or DNSLookupError.
+        Source:  IResolverSimple.getHostByName.
+        """
+        words = self._core.words
+        if not name:
+            return self._answered("0.0.0.0")
+        found = literal(checked_host(name), 0)
+        if found is not None:
+            return self._answered(str(found[1][0]))
+        question: list[Any] = []
+        answer: Deferred[str] = words.Deferred(lambda _: [each.cancel() for each in question])
+        seconds = sum(timeout) if isinstance(timeout, tuple) else timeout
+        limit = self.callLater(seconds, self._no_answer, answer, name, question)
+
+        def done(result: Any) -> None:
+            if limit.active():
+                limit.cancel()
+            rows = [] if isinstance(result, BaseException) else [row for row in result if len(row[4]) == 2]
+            if rows:
+                answer.callback(rows[0][4][0])
+            else:
+                exc = result if isinstance(result, BaseException) else None
+                answer.errback(words.Failure(words.error.getLookupError(exc, name)))
+
+        question.append(self._ask_for_name(name, 0, done))
+        return answer
+
+    def _answered(self, address: str) -> Deferred[str]:
+        answer: Deferred[str] = self._core.words.Deferred()
+        answer.callback(address)
+        return answer
+
+    def _no_answer(self, answer: Deferred[str], name: str, question: list[Any]) -> None:
+        for each in question:
+            each.cancel()
+        words = self._core.words
+        answer.errback(words.Failure(words.error.getLookupError(TimeoutError("no answer in time"), name)))
+
+    def _ask_for_name(self, host: str, port: int, done: Callable[[Any], None]) -> Any:
+        return self._core.resolver.ask(host, port, done)
+
+    # ---- time -------------------------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        """The reactor's clock: monotonic seconds, of no meaning but their differences."""
+        return self._loop.now()
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: Any, **kw: Any) -> DelayedCall:
+        """Call once, `delay` seconds from now, in the context (contextvars) of this call.
+
+        Args:    delay: 0 or more; 0 is the next turn.
+        Raises:  ValueError for a negative or not finite delay; TypeError if it is not callable; RuntimeError in a
+                 wrong thread.
+        Returns: the DelayedCall: cancel, delay, reset, getTime, active.
+        Source:  IReactorTime.callLater.
+        """
+        loop = self._loop
+        loop.check_thread_of("callLater")
+        return loop.timers.add(checked_delay(delay), checked_callable(callable), args, kw)
+
+    def getDelayedCalls(self) -> list[DelayedCall]:
+        """Those still to come, the engine's own included."""
+        return self._loop.timers.living()
+
+    # ---- threads ----------------------------------------------------------------------------------------------
+
+    def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
+        """Call on the reactor's thread, in its next turn; from any thread, or from a signal handler.
+
+        Order:  in the order of the calls.
+        Source: IReactorFromThreads.
+        """
+        self._loop.call_from_thread(callable, args, kw)
+
+    def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
+        """Call in a thread of the pool; what it raises is logged. Source: IReactorInThreads."""
+        self.getThreadPool().callInThread(callable, *args, **kw)
+
+    def getThreadPool(self) -> ThreadPool:
+        """The pool behind callInThread, made at first use and stopped at shutdown."""
+        if self._pool is None:
+            self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
+            self.addSystemEventTrigger("during", "shutdown", self._stop_pool)
+        return self._pool
+
+    def suggestThreadPoolSize(self, size: int) -> None:
+        """How many threads the pool may have. Raises: ValueError below 1."""
+        if self._pool is None:
+            ThreadPool(size)
+            self._pool_size = size
+        else:
+            self._pool.adjustPoolsize(maxthreads=size)
+
+    def _stop_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            self._pool_size = pool.max
+            pool.stop()
+
+    # ---- descriptors ------------------------------------------------------------------------------------------
+
+    def addReader(self, reader: Any) -> None:
+        """Call `reader.doRead()` whenever its descriptor is readable, until it is removed.
+
+        Args:   reader: has fileno, doRead, connectionLost, logPrefix. Regular files are always ready.
+        Raises: ValueError if fileno() is no open descriptor; OSError as the kernel says.
+        Fails:  reader.connectionLost(Failure), after doRead raised or returned an exception, or on a hang-up.
+        Source: IReactorFDSet.addReader.
+        """
+        self._loop.check_thread_of("addReader")
+        self._descriptors.add(reader, IN)
+
+    def addWriter(self, writer: Any) -> None:
+        """Call `writer.doWrite()` whenever its descriptor is writable; all else as addReader."""
+        self._loop.check_thread_of("addWriter")
+        self._descriptors.add(writer, OUT)
+
+    def removeReader(self, reader: Any) -> None:
+        """Watch it for reading no more; nothing happens if it was not."""
+        self._loop.check_thread_of("removeReader")
+        self._descriptors.remove(reader, IN)
+
+    def removeWriter(self, writer: Any) -> None:
+        """Watch it for writing no more; nothing happens if it was not."""
+        self._loop.check_thread_of("removeWriter")
+        self._descriptors.remove(writer, OUT)
+
+    def removeAll(self) -> list[Any]:
+        """Watch none of the descriptors that users added. Returns: those objects, each once."""
+        self._loop.check_thread_of("removeAll")
+        return self._descriptors.remove_all()
+
+    def getReaders(self) -> list[Any]:
+        """Those that addReader added and nobody removed."""
+        return self._descriptors.readers()
+
+    def getWriters(self) -> list[Any]:
+        """Those that addWriter added and nobody removed."""
+        return self._descriptors.writers()
+
+    def _descriptor_lost(self, selectable: Any, exc: BaseException | None) -> None:
+        words = self._core.words
+        reason = words.error.ConnectionLost() if exc is None else exc
+        self._loop.call_user(selectable.connectionLost, words.Failure(reason))
+
+    # ---- seen from outside ------------------------------------------------------------------------------------
+
+    @property
+    def observers(self) -> list[Callable[[Event], object]]:
+        """Callables that are given each lifecycle event; append to it and remove from it as you like."""
+        return self._core.observers
+
+    @property
+    def poller(self) -> str:
+        """The name of the kernel mechanism it waits with."""
+        return self._loop.poller.name
+
+    def _call_trigger(self, func: Callable[..., object], args: tuple[Any, ...], kw: dict[str, Any]) -> object:
+        try:
+            return func(*args, **kw)
+        except BaseException as exc:
+            self._loop.user_error(exc, "the trigger %r raised", func)
+            return None
+
+    def __repr__(self) -> str:
+        return f"<Reactor {self._life.state.value}, {self.poller}>"
+
+
+def checked_callable(given: Callable[..., object]) -> Callable[..., object]:
+    """Raises: TypeError naming what is no callable."""
+    if not callable(given):
+        raise TypeError(f"what is to be called must be callable, not {given!r}")
+    return given
+
+
+def checked_bind(address: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Raises: TypeError, ValueError unless it is None or (host, port)."""
+    if address is None:
+        return None
+    if not (isinstance(address, tuple) and len(address) == 2):
+        raise TypeError(f"bindAddress must be (host, port), not {address!r}")
+    host, port = address
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ValueError(f"the port of bindAddress must be 0 to 65535, not {port!r}")
+    return checked_host(host), port

@@ -1,0 +1,74 @@
+"""Work that blocks, from and to the reactor's thread.
+
+`deferToThread` runs a function in the pool and gives a Deferred; `blockingCallFromThread` is the other way round: a
+thread waits for something the reactor does. Built on the public API alone.
+Source: Twisted's twisted.internet.threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, ParamSpec, TypeVar
+
+from ropewalk.defer import Deferred, maybeDeferred
+from ropewalk.failure import Failure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def deferToThreadPool(
+    reactor: Any, threadpool: Any, f: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> Deferred[R]:
+    """Call `f` in a thread of that pool.
+
+    Returns: a Deferred with what it returns, or the Failure it raised; fired on the reactor's thread.
+    """
+    deferred: Deferred[R] = Deferred()
+
+    def done(success: bool, result: Any) -> None:
+        if success:
+            reactor.callFromThread(deferred.callback, result)
+        else:
+            reactor.callFromThread(deferred.errback, Failure(result))
+
+    threadpool.callInThreadWithCallback(done, f, *args, **kwargs)
+    return deferred
+
+
+def deferToThread(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+    """`deferToThreadPool` with the default reactor and its pool."""
+    from ropewalk import reactor
+
+    return deferToThreadPool(reactor, reactor.getThreadPool(), f, *args, **kwargs)
+
+
+def callMultipleInThread(
+    tupleList: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]],
+) -> None:
+    """Call several functions one after the other in one thread of the default reactor's pool."""
+    from ropewalk import reactor
+
+    def run_all() -> None:
+        for func, args, kwargs in tupleList:
+            func(*args, **kwargs)
+
+    reactor.callInThread(run_all)
+
+
+def blockingCallFromThread(reactor: Any, f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+    """Call `f` on the reactor's thread and wait for its result, or for that of the Deferred it returns.
+
+    Raises: what it raised.
+    Order:  never call it on the reactor's own thread: it would wait for itself.
+    """
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        maybeDeferred(f, *args, **kwargs).addCallbacks(
+            answer.set_result, lambda failure: answer.set_exception(failure.value)
+        )
+
+    reactor.callFromThread(run)
+    return answer.result()
