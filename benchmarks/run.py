@@ -1,0 +1,173 @@
+"""The benchmark: every row of the project's mark, peers side by side, and the verdict.
+
+    python benchmarks/run.py             everything; writes docs/benchmarks.md and docs/benchmarks.svg
+    python benchmarks/run.py --quick     everything, small: does it all still run?
+    python benchmarks/run.py --render    the page and the plot again, from the last full run
+    python benchmarks/run.py --rows echo --sizes 1024 --peers ropewalk,uvloop
+                                         one case, two engines: the fast loop while working on the hot path
+
+Peers are interleaved (A B C D, B C D A, …) so that a machine that slows down for a while slows down all of
+them, and nobody always goes first. A peer that fails is reported and left out of its case; the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import report
+from processes import BenchmarkError, busy_share, choose_cores, compile_native
+from rows import ROWS, WITH_C, Case, Figures, Scale, all_cases
+from summary import Summary, available, describe_case, describe_machine
+
+RESULTS = Path(__file__).resolve().parent / "results"
+LATEST = RESULTS / "latest.json"
+ROUNDS = 5
+QUIET = 0.05
+QUICK = {
+    "seconds": 0.25,
+    "warmup": 0.1,
+    "stream_bytes": 128 << 20,
+    "connects": 3000,
+    "idle": 2000,
+    "idle_seconds": 1.0,
+    "timers": 40_000,
+    "links": 20_000,
+    "calls": 60_000,
+    "requests": 20_000,
+}
+
+
+def read_options(words: list[str] | None = None) -> argparse.Namespace:
+    def names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
+        def split(text: str) -> list[str]:
+            chosen = text.split(",")
+            if unknown := [name for name in chosen if name not in allowed]:
+                raise argparse.ArgumentTypeError(f"no {unknown[0]!r}; there are {', '.join(allowed)}")
+            return chosen
+
+        return split
+
+    def numbers(text: str) -> list[int]:
+        return [int(word) for word in text.split(",")]
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=names(ROWS), default=list(ROWS), help=f"of {','.join(ROWS)}")
+    parser.add_argument("--peers", type=names(WITH_C), default=list(WITH_C), help=f"of {','.join(WITH_C)}")
+    parser.add_argument("--sizes", type=numbers, help="of the echo row, in bytes: 64,1024,16384")
+    parser.add_argument("--connections", type=numbers, help="of the echo row: 100")
+    parser.add_argument("--rounds", type=int, help=f"of each case; {ROUNDS}")
+    parser.add_argument("--seconds", type=float, help="a measurement's length, where it has one; 1")
+    parser.add_argument(
+        "--quick", action="store_true", help="everything, small, one round; publishes nothing"
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="measure nothing, write the last full run's page"
+    )
+    return parser.parse_args(words)
+
+
+def scale_of(options: argparse.Namespace) -> Scale:
+    server_core, load_core = choose_cores()
+    settings = dict(QUICK) if options.quick else {}
+    if options.seconds:
+        settings["seconds"] = options.seconds
+    return Scale(server_core, load_core, **settings)  # type: ignore[arg-type]
+
+
+def measure_case(case: Case, peers: list[str], rounds: int, failed: list[str]) -> dict[str, list[Figures]]:
+    """All rounds of one case, the peers taking turns. Who fails is told, noted in `failed`, and out of it."""
+    samples: dict[str, list[Figures]] = {peer: [] for peer in peers}
+    going = list(peers)
+    for number in range(rounds):
+        turn = number % len(peers)
+        for peer in [peer for peer in peers[turn:] + peers[:turn] if peer in going]:
+            progress(f"{case.title}: round {number + 1} of {rounds}, {report.NAMES[peer]}")
+            try:
+                samples[peer].append(case.measure(peer))
+            except BenchmarkError as error:
+                going.remove(peer)
+                samples[peer].clear()
+                failed.append(f"{case.title}: {report.NAMES[peer]}: {error}")
+    progress("")
+    return samples
+
+
+def progress(words: str) -> None:
+    """One line that is written over; nothing where nobody watches."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+
+
+def measure_all(options: argparse.Namespace) -> Summary:
+    absent: list[str] = []
+    failed: list[str] = []
+    peers = []
+    for peer in options.peers:
+        if reason := available(peer):
+            absent.append(f"{report.NAMES[peer]}: {reason}")
+        else:
+            peers.append(peer)
+    machine = describe_machine()
+    if (share := busy_share(1.0)) > QUIET:
+        machine["not quiet"] = (
+            f"others used {share:.0%} of the machine when the run began; only CPU figures hold"
+        )
+        print(machine["not quiet"], file=sys.stderr)
+    summary: Summary = {"machine": machine, "cases": {}, "absent": absent, "failed": failed}
+    for case in all_cases(scale_of(options), options.rows, options.sizes, options.connections):
+        if missing := case.missing():
+            absent.append(f"{case.title}: {missing}")
+            continue
+        rounds = options.rounds or (1 if options.quick else min(ROUNDS, case.most_rounds))
+        taking_part = [peer for peer in case.peers if peer in peers]
+        if taking_part:
+            samples = measure_case(case, taking_part, rounds, failed)
+            summary["cases"][case.key] = described = describe_case(case, samples)
+            print(f"\n{case.title}\n{report.as_text(report.case_table(described))}", flush=True)
+    return summary
+
+
+def is_complete(options: argparse.Namespace) -> bool:
+    whole = set(options.rows) == set(ROWS) and set(options.peers) == set(WITH_C)
+    return whole and not (options.quick or options.sizes or options.connections)
+
+
+def main() -> int:
+    options = read_options()
+    if sys.platform != "linux":
+        print("The benchmarks need Linux: they pin processes and read their clocks.", file=sys.stderr)
+        return 2
+    if options.render:
+        print("written:", *report.publish(json.loads(LATEST.read_text())))
+        return 0
+    if not compile_native():
+        print("The load generator is in C, and there is no cc here (apt-get install gcc).", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    summary = measure_all(options)
+    RESULTS.mkdir(exist_ok=True)
+    kept = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
+    kept.write_text(json.dumps(summary, indent=1, ensure_ascii=False))
+    judged = report.verdict_table(summary)
+    if len(judged) > 1:
+        print(f"\n{report.score(summary)}\n{report.as_text(judged)}")
+    for line in summary["absent"]:
+        print("absent:", line)
+    for line in summary["failed"]:
+        print("failed:", line)
+    print(f"\n{time.monotonic() - started:.0f} s; all figures: benchmarks/results/{kept.name}")
+    if is_complete(options):
+        LATEST.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+        print("written:", *report.publish(summary))
+        if not report.can_plot():
+            print("no plot: matplotlib is not installed (pip install 'ropewalk[bench]')")
+    return 1 if summary["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
