@@ -85,6 +85,14 @@ def test_an_error_is_told_with_the_name_of_its_errno_once(details, text):
     [
         (Step.CONNECTING, {"host": "::1", "port": 80, "timeout": 2.5}, "to [::1]:80, at most 2.5 s"),
         (Step.ACCEPTED, {"local": "a:1", "peer": "b:2", "listener": 4}, "a:1 from b:2, by port #4"),
+        (
+            Step.RESOLVE_FAILED,
+            {"name": "a.test", "error": "look-up of 'a.test' failed"},
+            "look-up of 'a.test' failed",
+        ),
+        (Step.RESOLVE_FAILED, {"name": "a.test", "error": "no"}, "a.test: no"),
+        (Step.PROTOCOL_BUILT, {"protocol": "<a.b.f.<locals>.Echo object at 0x7f00aa>"}, "Echo"),
+        (Step.PROTOCOL_BUILT, {"protocol": "<Echo, busy>"}, "<Echo, busy>"),
         (Step.PAUSED, {}, "reading"),
         (Step.PAUSED, {"times": 1, "seconds": 0.3, "still": False}, "reading, once, 300 ms"),
         (Step.PAUSED, {"times": 1, "seconds": 0.0, "still": True}, "reading, and not since undone"),

@@ -147,17 +147,12 @@ def _of_reason(reason: BaseException) -> Timeline:
             return Timeline(f"the connection that ended with {name}", (), (plain(reason),))
         raise TypeError(f"cannot explain {reason!r}: it is not the reason of a failed or ended connection")
     elapsed: dict[str, float] = getattr(reason, "elapsed", {})
-    failed = {"error": name, "message": _sentence(reason), "phase": getattr(reason, "phase", None)}
+    failed = {"error": name, "message": str(reason), "phase": getattr(reason, "phase", None)}
     moments = [Moment(None, Step.ATTEMPT_FAILED, {**each._asdict()}) for each in attempts] + [
         Moment(sum(elapsed.values()) if elapsed else None, Step.FAILED, failed)
     ]
     notes = tuple(f"{phase} took {duration(seconds)}" for phase, seconds in elapsed.items())
     return Timeline(f"the attempt that failed with {name}", tuple(moments), notes)
-
-
-def _sentence(reason: BaseException) -> str:
-    """The reason's text without the story in brackets, which the timeline tells in its own way."""
-    return str(reason).partition(" [while ")[0]
 
 
 def _closed(ended: Ended, reason: str | None = None) -> Moment:

@@ -28,8 +28,12 @@ class Tracer:
         self.began: float | None = None
 
     def __call__(self, event: Event) -> None:
+        """Write the event's line; what `reactor.observers` asks of an observer."""
+        self.write("".join(self.parts(event)).rstrip() + "\n")
+
+    def parts(self, event: Event) -> tuple[str, str, str]:
+        """The line in three: time and number; the step, padded; what is said. For those who add colour."""
         if self.began is None:
             self.began = event.time
-        said = phrase(event.step, event.details)
-        line = f"{duration(event.time - self.began):>9}  #{event.connection} {event.step.value:<16} {said}"
-        self.write(line.rstrip() + "\n")
+        head = f"{duration(event.time - self.began):>9}  #{event.connection} "
+        return head, f"{event.step.value:<18}", phrase(event.step, event.details)

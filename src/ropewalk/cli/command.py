@@ -1,0 +1,141 @@
+"""The commands of the tool `ropewalk` and their options: what click needs to know, and nothing else.
+
+Each command turns its words into values, calls one function that does the work, and leaves with an exit status:
+0 success, 1 it did not work out, 2 the words were wrong (click's own), 130 interrupted. Errors are one line on
+stderr, beginning with the tool's name.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ropewalk import __version__
+from ropewalk.cli.place import Place, place_to_connect, place_to_listen
+
+__all__ = ["ropewalk"]
+
+
+def _read(place: Callable[[str], Place]) -> Callable[[click.Context, click.Parameter, str], Place]:
+    """A callback for click that reads a place; what cannot be one is a usage error in the reader's words."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str) -> Place:
+        try:
+            return place(value)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from exc
+
+    return read
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise click.BadParameter(f"{value} is not a number of seconds above 0")
+    return value
+
+
+def _leave(status: int, message: str | None = None) -> None:
+    if message is not None:
+        click.echo(f"ropewalk: {message}", err=True)
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def ropewalk() -> None:
+    """Make connections, serve them, and see how they come about."""
+
+
+@ropewalk.command(short_help="Join a connection with stdin and stdout.")
+@click.argument("place", metavar="HOST:PORT", callback=_read(place_to_connect))
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=_seconds,
+    help="For resolving and connecting together.",
+)
+@click.option("--trace", is_flag=True, help="Tell every step on stderr, as it happens.")
+@click.option(
+    "--trace-format",
+    type=click.Choice(["text", "json", "mermaid"]),
+    help="json and mermaid: the whole timeline on stderr at the end, and nothing else.",
+)
+def connect(place: Place, timeout: float, trace: bool, trace_format: str | None) -> None:
+    """Connect to HOST:PORT and join the connection with stdin and stdout.
+
+    HOST is a name, an IPv4 address or an IPv6 address in brackets; PORT a number or the name of a service.
+    At the end of the input our side of the connection is closed and the rest of the other side still read.
+    The exit status is 0 if both sides ended cleanly, 1 if not or if no connection was made.
+    """
+    from ropewalk.cli.connect import connect as run
+
+    outcome = run(place, timeout, trace_format or ("text" if trace else None))
+    _leave(outcome.status, outcome.message)
+
+
+@ropewalk.command(short_help="The same from the other side, or an echo server.")
+@click.argument("place", metavar="[HOST:]PORT", callback=_read(place_to_listen))
+@click.option("--echo", is_flag=True, help="Send everybody's data back instead.")
+@click.option("--once", is_flag=True, help="With --echo: stop when the first connection has ended.")
+@click.option("--trace", is_flag=True, help="Tell every step of every connection on stderr.")
+def listen(place: Place, echo: bool, once: bool, trace: bool) -> None:
+    """Listen on [HOST:]PORT and join the first connection with stdin and stdout.
+
+    Without HOST on every IPv4 interface. Port 0 lets the system choose; where it listens is told on stderr.
+    The exit status is that of `connect`; stopping with Ctrl-C is success.
+    """
+    from ropewalk.cli.serve import listen as run
+
+    outcome = run(place, echo, once, trace)
+    _leave(outcome.status, outcome.message)
+
+
+@ropewalk.command(short_help="State tables and recorded timelines, as text or Mermaid.")
+@click.argument("subject", required=False)
+@click.option("--format", "form", type=click.Choice(["text", "mermaid"]), default="text", show_default=True)
+@click.option(
+    "--timeline",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="Show the timeline in FILE instead, written by: ropewalk connect --trace-format json.",
+    metavar="FILE",
+)
+def explain(subject: str | None, form: str, timeline: Path | None) -> None:
+    """Show how the engine's objects go from state to state, as text or as Mermaid diagrams.
+
+    SUBJECT is one of them, all of them if left away: see the titles of what is shown.
+    """
+    from ropewalk.cli.tables import machines, subjects
+
+    if timeline is not None:
+        click.echo(_timeline(timeline, form))
+        return
+    if subject is not None and subject not in subjects:
+        raise click.BadParameter(
+            f"{subject!r} has no state table; these have: {', '.join(subjects)}", param_hint="SUBJECT"
+        )
+    chosen = [subject] if subject is not None else list(subjects)
+    click.echo("\n\n".join(machine.drawn(form) for each in chosen for machine in machines(each)))
+
+
+def _timeline(path: Path, form: str) -> str:
+    from ropewalk.observe import Timeline
+
+    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8", errors="replace")
+    try:
+        timeline = Timeline.fromJSON(text)
+    except ValueError as exc:
+        raise click.BadParameter(f"{path}: {exc}", param_hint="--timeline") from exc
+    return timeline.mermaid() if form == "mermaid" else timeline.text()
+
+
+@ropewalk.command(short_help="Three connections, shown as they happen and explained.")
+def demo() -> None:
+    """See a connection made, one refused and one that nobody answers, each explained step by step."""
+    from ropewalk.cli.demo import run
+
+    _leave(run())

@@ -1,0 +1,84 @@
+"""One connection joined with standard input and output: what `ropewalk connect` and `listen` are.
+
+Bytes flow both ways, each held back by whoever is slow: a full send buffer pauses the input, a full stdout
+pauses the connection. The two directions end by themselves: at the end of the input we send the end of our
+stream (half-close) and go on reading; at the end of the peer's stream we go on sending until the input ends.
+
+With one exception. Why: at a terminal nobody means to send more to a peer that has hung up, and would wonder
+why the tool waits; so there the peer's end is the end.
+
+`Joint.outcome` is the reason of the end, None before it. What it means for the exit status is the command's
+business, not decided here.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from ropewalk import Failure, Protocol, Reactor
+from ropewalk.cli.standard import Input, Output
+
+__all__ = ["Joint"]
+
+
+class Joint(Protocol):
+    """The protocol at our end of the joined connection.
+
+    Args:   reactor: who watches the standard descriptors.
+            ended: called once with the reason, after everything received was written out.
+    """
+
+    def __init__(self, reactor: Reactor, ended: Callable[[Failure], None]) -> None:
+        self.ended = ended
+        self.input = Input(reactor, 0, self.input_received, self.input_ended)
+        self.output = Output(reactor, 1, self.output_broke)
+        self.peer_is_done = False
+        self.output_error: OSError | None = None
+
+    # --- the connection ---
+
+    def connectionMade(self) -> None:
+        self.output.start(self.transport)
+        self.transport.registerProducer(self.input, True)
+        self.input.start()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.output.write(data)
+
+    def readConnectionLost(self) -> None:
+        self.peer_is_done = True
+        if self.input.over or self.input_is_terminal():
+            self.close()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is closed: we asked for it, there is nothing to do."""
+
+    def connectionLost(self, reason: Any) -> None:
+        self.input.stopProducing()
+        self.output.finish(lambda: self.ended(reason))
+
+    # --- the standard descriptors ---
+
+    def input_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def input_ended(self) -> None:
+        self.transport.unregisterProducer()
+        if self.peer_is_done:
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def input_is_terminal(self) -> bool:
+        return os.isatty(self.input.fd)
+
+    def output_broke(self, exc: OSError) -> None:
+        """Nobody reads what we write (`| head`): there is no use in receiving more."""
+        self.output_error = exc
+        self.transport.abortConnection()
+
+    def close(self) -> None:
+        if not self.input.over:
+            self.input.stopProducing()
+            self.transport.unregisterProducer()
+        self.transport.loseConnection()

@@ -1,0 +1,60 @@
+"""How a command ends: an exit status, perhaps one line for stderr, and the reactor stopped once.
+
+A `Course` is held by whatever may find out that the command is over. Its `end` counts once, and no more as soon as
+the reactor stops. Why: a reactor that stops by Ctrl-C ends every connection too, and those ends are no outcome.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ropewalk import Reactor
+from ropewalk.cli.joint import Joint
+from ropewalk.error import ConnectionDone
+
+__all__ = ["Course", "Outcome", "outcome_of"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The exit status, and what to say about it on stderr, if anything."""
+
+    status: int
+    message: str | None = None
+
+
+class Course:
+    """One run of a reactor from its beginning to the outcome.
+
+    Args:   reactor: the reactor to be stopped.
+            interrupted: the outcome if it was stopped by somebody else, by Ctrl-C for one.
+    """
+
+    def __init__(self, reactor: Reactor, interrupted: Outcome) -> None:
+        self.reactor = reactor
+        self.outcome = interrupted
+        self.is_over = False
+
+    def run(self) -> Outcome:
+        """Run the reactor until the end."""
+        self.reactor.addSystemEventTrigger("before", "shutdown", self._stopping)
+        self.reactor.run()
+        return self.outcome
+
+    def end(self, outcome: Outcome) -> None:
+        """This is the outcome, unless there is one already or the reactor was stopped by somebody else."""
+        if not self.is_over:
+            self.is_over = True
+            self.outcome = outcome
+            self.reactor.stop()
+
+    def _stopping(self) -> None:
+        self.is_over = True
+
+
+def outcome_of(joint: Joint, reason: Any) -> Outcome:
+    """What the end of a joined connection means: 0 if both streams came to their end."""
+    if joint.output_error is not None:
+        return Outcome(1, f"standard output: {joint.output_error.strerror}")
+    if reason.check(ConnectionDone):
+        return Outcome(0)
+    return Outcome(1, reason.getErrorMessage())
