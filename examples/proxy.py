@@ -39,7 +39,7 @@ class Side(Protocol):
 class FromClient(Side):
     def connectionMade(self):
         self.transport.pauseProducing()  # until there is somewhere to write to
-        self.connector = reactor.connectTCP(*self.factory.target, ToTarget(self))
+        self.connector = reactor.connectTCP(*self.factory.target, Target(self))
 
     def connectionLost(self, reason):
         super().connectionLost(reason)
@@ -47,24 +47,22 @@ class FromClient(Side):
             self.connector.disconnect()
 
 
-class ToTarget(ClientFactory):
-    """Makes the second connection for one client, or sends the client away."""
+class ToTarget(Side):
+    def connectionMade(self):
+        client = self.factory.client
+        client.other, self.other = self, client
+        client.transport.registerProducer(self.transport, True)
+        self.transport.registerProducer(client.transport, True)
+        client.transport.resumeProducing()
 
-    noisy = False
+
+class Target(ClientFactory):
+    """Asks for the second connection of one client, or sends the client away."""
+
+    protocol, noisy = ToTarget, False
 
     def __init__(self, client):
         self.client = client
-
-    def buildProtocol(self, addr):
-        target = Side()
-        target.connectionMade = lambda: self.join(self.client, target)
-        return target
-
-    def join(self, client, target):
-        client.other, target.other = target, client
-        client.transport.registerProducer(target.transport, True)
-        target.transport.registerProducer(client.transport, True)
-        client.transport.resumeProducing()
 
     def clientConnectionFailed(self, connector, reason):
         print("no target:", reason.getErrorMessage(), flush=True)
