@@ -54,7 +54,8 @@ class System(Protocol):
     stream_options_inherited: bool
 
     def monotonic(self) -> float: ...
-    def socket(self, family: int, kind: int = ..., protocol: int = ...) -> Any: ...
+    # A socket as it comes; whoever asked calls setblocking(False).
+    def socket(self, family: int, kind: int = ..., protocol: int = ..., /) -> Any: ...
     def accept(self, listener: Any) -> tuple[Any, Any]: ...
     def socket_pair(self) -> tuple[Any, Any]: ...
     def poller(self, kind: str | None) -> Poller: ...
@@ -75,12 +76,8 @@ class RealSystem:
         self.backlog = _somaxconn()
         # hot: the loop asks the time every turn; the C function itself, no Python frame in between.
         self.monotonic = time.monotonic
+        self.socket = socket.socket
         self._look_ups = LookUpThreads()
-
-    def socket(self, family: int, kind: int = socket.SOCK_STREAM, protocol: int = 0) -> Socket:
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        return sock
 
     def accept(self, listener: Socket) -> tuple[Socket, Any]:
         sock, addr = listener.accept()

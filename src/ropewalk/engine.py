@@ -27,9 +27,10 @@ from ropewalk._loop.timers import DelayedCall, checked_delay
 from ropewalk._loop.triggers import SystemEvents, Trigger
 from ropewalk._net.connector import Connector
 from ropewalk._net.core import Core
+from ropewalk._net.dial import literal
 from ropewalk._net.listen import Port
 from ropewalk._net.options import DEFAULT_OPTIONS, TCPOptions
-from ropewalk._net.resolve import Resolver, checked_host, literal, port_number
+from ropewalk._net.resolve import Resolver, checked_host, port_number
 from ropewalk._net.resolvers import HostnameSource, NameResolver, SimpleSource
 from ropewalk._system import RealSystem, System
 from ropewalk.defer import Deferred
@@ -170,10 +171,16 @@ class Reactor:
         Source:  IReactorTCP.connectTCP; RFC 8305 for names with several addresses.
         """
         core = self._core
-        target = (checked_host(host), port_number(port, "tcp", core.system))
-        if timeout is not None:
+        # Why tested here and not in the functions: the walk of a good call has no side ways (tests/house/test_walk.py).
+        if type(host) is not str or "\0" in host:
+            host = checked_host(host)
+        if type(port) is not int or not 0 <= port <= 65535:
+            port = port_number(port, "tcp", core.system)
+        if timeout is not None and not timeout >= 0:
             checked_delay(timeout)
-        connector = Connector(core, target, factory, timeout, checked_bind(bindAddress), options)
+        if bindAddress is not None:
+            bindAddress = checked_bind(bindAddress)
+        connector = Connector(core, (host, port), factory, timeout, bindAddress, options)
         connector.connect()
         return connector
 
@@ -287,7 +294,7 @@ class Reactor:
         """
         loop = self._loop
         loop.check_thread_of("callLater")
-        return loop.timers.add(checked_delay(delay), checked_callable(callable), args, kw)
+        return loop.timers.add(delay, checked_callable(callable), args, kw)
 
     def getDelayedCalls(self) -> list[DelayedCall]:
         """Those still to come, the engine's own included."""
@@ -404,10 +411,8 @@ def checked_callable(given: Callable[..., object]) -> Callable[..., object]:
     return given
 
 
-def checked_bind(address: tuple[str, int] | None) -> tuple[str, int] | None:
-    """Raises: TypeError, ValueError unless it is None or (host, port)."""
-    if address is None:
-        return None
+def checked_bind(address: tuple[str, int]) -> tuple[str, int]:
+    """Raises: TypeError, ValueError unless it is (host, port)."""
     if not (isinstance(address, tuple) and len(address) == 2):
         raise TypeError(f"bindAddress must be (host, port), not {address!r}")
     host, port = address

@@ -1,11 +1,14 @@
-"""State machines as data: a table says what is legal, `step` is the only way from one state to the next.
+"""State machines as data: a table says what is legal, and looking the next state up in it is the only way to change one.
 
-A table maps (state, event) to the next state. Everything that decides legality is in it; a pair that is missing is a
-fault of the caller, told at once with the object, its state and the event. What does not change legality (pausing, the
-level of a buffer) is no state.
+A table maps (state, event) to the next state: `self._state = CONNECTOR[self._state, ConnectorEvent.LOST]`. Everything that
+decides legality is in it; a pair that is missing is a fault of the caller, told at once with what kind of object it is, its
+state and the event. What does not change legality (pausing, the level of a buffer) is no state.
 
 Strategy: plain dictionaries of `StrEnum` members, so that tests can walk them, diagrams are drawn from them, and a
-reader sees a whole machine at one glance. Rejected: a library, and decorators on methods; both hide the table.
+reader sees a whole machine at one glance. A lookup is no Python call: the walk of a connection stays short.
+Rejected: a function `step(table, owner, state, event)`, which could name the very object in its error, for one more call
+and one more file on every way through the engine; the traceback names it as well. Rejected: a library, and decorators on
+methods; both hide the table.
 Source: the idea, from h11's `_state.py`.
 """
 
@@ -22,11 +25,26 @@ E = TypeVar("E", bound=StrEnum)
 class IllegalTransition(RuntimeError):
     """An event that the state an object is in does not allow."""
 
-    def __init__(self, owner: object, state: StrEnum, event: StrEnum) -> None:
-        super().__init__(f"{owner!r} is {state.value!r}, where {event.value!r} cannot happen")
-        self.owner = owner
+    def __init__(self, kind: str, state: StrEnum, event: StrEnum) -> None:
+        super().__init__(f"{kind}: {event.value!r} cannot happen while {state.value!r}")
+        self.kind = kind
         self.state = state
         self.event = event
+
+
+class Table(dict[tuple[S, E], S]):
+    """The transitions of one kind of object.
+
+    Args:   kind: what it is, for the error: "Connector".
+    Raises: IllegalTransition naming kind, state and event, when a pair is looked up that is not there.
+    """
+
+    def __init__(self, kind: str, transitions: Mapping[tuple[S, E], S]) -> None:
+        super().__init__(transitions)
+        self.kind = kind
+
+    def __missing__(self, pair: tuple[S, E]) -> S:
+        raise IllegalTransition(self.kind, *pair)
 
 
 def step(table: Mapping[tuple[S, E], S], owner: object, state: S, event: E) -> S:
@@ -34,7 +52,4 @@ def step(table: Mapping[tuple[S, E], S], owner: object, state: S, event: E) -> S
 
     Raises: IllegalTransition naming owner, state and event where the table has no entry.
     """
-    try:
-        return table[state, event]
-    except KeyError:
-        raise IllegalTransition(owner, state, event) from None
+    return table[state, event]

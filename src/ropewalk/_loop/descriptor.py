@@ -23,7 +23,7 @@ from ropewalk._loop.loop import ERR, HUP, IN, OUT, Loop
 class Descriptors:
     """All descriptors of one loop that users brought, by number."""
 
-    __slots__ = ("_by_object", "_lost", "_loop", "_watched")
+    __slots__ = ("_by_object", "_loop", "_lost", "_watched")
 
     def __init__(self, loop: Loop, lost: Callable[[Any, BaseException | None], None]) -> None:
         self._loop = loop

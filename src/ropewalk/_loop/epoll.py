@@ -51,7 +51,7 @@ class EpollModule(Protocol):
 class Epoll:
     """The poller over epoll(7); see `Poller` for what each method promises."""
 
-    __slots__ = ("_add", "_remove", "close", "modify", "poll")
+    __slots__ = ("_remove", "close", "modify", "poll", "register")
 
     name = "epoll"
     notices_reset_at_mask_zero = True
@@ -60,18 +60,12 @@ class Epoll:
         # Why: the one effect in a constructor of this layer: a poller is a kernel object, and is not there
         # without it.
         epoll = (cast("EpollModule", select) if kernel is None else kernel).epoll()
-        self._add: Callable[[int, int], None] = epoll.register
+        self.register: Callable[[int, int], None] = epoll.register
         self._remove: Callable[[int], None] = epoll.unregister
         # hot: the C methods themselves, no Python frame in between (benchmark: echo, 100 connections, 1 KiB).
         self.poll: Callable[[float | None, int], list[tuple[int, int]]] = epoll.poll
         self.modify: Callable[[int, int], None] = epoll.modify
         self.close: Callable[[], None] = epoll.close
-
-    def register(self, fd: int, mask: int, /) -> None:
-        try:
-            self._add(fd, mask)
-        except FileExistsError:
-            self.modify(fd, mask)
 
     def unregister(self, fd: int, /) -> None:
         try:

@@ -17,7 +17,7 @@ from ropewalk._loop.loop import Loop
 from ropewalk._loop.signals import Signals
 from ropewalk._loop.triggers import SystemEvents
 from ropewalk.error import ReactorAlreadyRunning, ReactorNotRunning
-from ropewalk.machine import step
+from ropewalk.machine import Table
 
 
 class LifeState(StrEnum):
@@ -35,16 +35,19 @@ class LifeEvent(StrEnum):
     CRASH = "crash"
 
 
-LIFE: dict[tuple[LifeState, LifeEvent], LifeState] = {
-    (LifeState.STOPPED, LifeEvent.RUN): LifeState.STARTING,
-    (LifeState.STARTING, LifeEvent.STARTED): LifeState.RUNNING,
-    (LifeState.STARTING, LifeEvent.STOP): LifeState.STOPPING,
-    (LifeState.RUNNING, LifeEvent.STOP): LifeState.STOPPING,
-    (LifeState.STOPPING, LifeEvent.ENDED): LifeState.STOPPED,
-    (LifeState.STARTING, LifeEvent.CRASH): LifeState.STOPPED,
-    (LifeState.RUNNING, LifeEvent.CRASH): LifeState.STOPPED,
-    (LifeState.STOPPING, LifeEvent.CRASH): LifeState.STOPPED,
-}
+LIFE: Table[LifeState, LifeEvent] = Table(
+    "Reactor",
+    {
+        (LifeState.STOPPED, LifeEvent.RUN): LifeState.STARTING,
+        (LifeState.STARTING, LifeEvent.STARTED): LifeState.RUNNING,
+        (LifeState.STARTING, LifeEvent.STOP): LifeState.STOPPING,
+        (LifeState.RUNNING, LifeEvent.STOP): LifeState.STOPPING,
+        (LifeState.STOPPING, LifeEvent.ENDED): LifeState.STOPPED,
+        (LifeState.STARTING, LifeEvent.CRASH): LifeState.STOPPED,
+        (LifeState.RUNNING, LifeEvent.CRASH): LifeState.STOPPED,
+        (LifeState.STOPPING, LifeEvent.CRASH): LifeState.STOPPED,
+    },
+)
 
 
 class Life:
@@ -84,27 +87,27 @@ class Life:
 
     def start(self) -> None:
         """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
-        self._state = step(LIFE, self, self._state, LifeEvent.RUN)
+        self._state = LIFE[self._state, LifeEvent.RUN]
         self._events.fire("startup")
 
     def _begin(self) -> None:
         if self._state is LifeState.STARTING:
-            self._state = step(LIFE, self, self._state, LifeEvent.STARTED)
+            self._state = LIFE[self._state, LifeEvent.STARTED]
 
     def stop(self) -> None:
         if self._state not in (LifeState.STARTING, LifeState.RUNNING):
             raise ReactorNotRunning(f"stop: this reactor is {self._state.value}")
-        self._state = step(LIFE, self, self._state, LifeEvent.STOP)
+        self._state = LIFE[self._state, LifeEvent.STOP]
         self._loop.call_soon(self._events.fire, "shutdown", self._end)
 
     def _end(self) -> None:
         if self._state is LifeState.STOPPING:
-            self._state = step(LIFE, self, self._state, LifeEvent.ENDED)
+            self._state = LIFE[self._state, LifeEvent.ENDED]
             self._loop.do_not_wait()
 
     def crash(self) -> None:
         if self._state is not LifeState.STOPPED:
-            self._state = step(LIFE, self, self._state, LifeEvent.CRASH)
+            self._state = LIFE[self._state, LifeEvent.CRASH]
             self._loop.do_not_wait()
 
     def _on_signal(self, number: int) -> None:

@@ -32,7 +32,7 @@ from threading import get_ident
 from typing import Any, Protocol
 
 from ropewalk._loop.poller import ERR, HUP, IN, LONGEST_WAIT, OUT, Poller
-from ropewalk._loop.timers import DelayedCall, Timers, checked_delay
+from ropewalk._loop.timers import DelayedCall, Timers
 from ropewalk._loop.waker import Waker
 
 log = logging.getLogger("ropewalk")
@@ -76,15 +76,16 @@ class Loop:
         "__weakref__",
         "_always_ready",
         "_asleep",
-        "_calls",
         "_exit",
         "_fresh",
         "_process",
         "_system",
+        "_timer_heap",
         "_waker",
         "due",
         "now",
         "poller",
+        "soon",
         "thread",
         "timers",
         "watchers",
@@ -95,10 +96,13 @@ class Loop:
         self.poller = poller
         self.now = system.monotonic
         self.timers = Timers(system.monotonic)
+        self._timer_heap = self.timers.heap
         self.watchers: dict[int, Watcher] = {}
         self.due: list[Flushable] = []
         self.thread = _AT_REST
-        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any] | None]] = deque()
+        # What is to be called in the next turn: (callable, args, keywords or None). The engine's own steps are
+        # appended here on the loop's thread; other threads go through `call_from_thread`.
+        self.soon: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any] | None]] = deque()
         self._fresh: set[int] = set()
         self._always_ready: dict[int, int] = {}
         self._asleep = False
@@ -113,20 +117,32 @@ class Loop:
     def turn(self, timeout: float | None) -> None:
         """One turn, waiting at most `timeout` seconds; None waits until something happens."""
         # hot: benchmarks/ echo. Steps 1 to 3.
-        calls, due, fresh, watchers = self._calls, self.due, self._fresh, self.watchers
+        calls, due, fresh, watchers, timers = (
+            self.soon,
+            self.due,
+            self._fresh,
+            self.watchers,
+            self._timer_heap,
+        )
         if calls:
             self._run_calls()
-        self.timers.run_due(self._run_delayed)
+        if timers and timers[0][0] <= self.now():
+            self.timers.run_due(self._run_delayed)
         if due:
             self.settle()
         # 4. Why the order: a thread appends its call before it looks at _asleep; we set _asleep before we look at
         # the calls. One of the two always sees the other, so no wake-up is lost.
-        wait = self._patience(timeout)
-        self._asleep = True
-        if calls:
-            wait = 0
+        if timers:
+            until_timer = timers[0][0] - self.now()
+            if timeout is None or until_timer < timeout:
+                timeout = until_timer if until_timer > 0 else 0
+        if timeout is not None and timeout > LONGEST_WAIT:
+            timeout = LONGEST_WAIT
         fresh.clear()
-        rows = self.poller.poll(wait, _ROWS_PER_TURN)
+        self._asleep = True
+        if calls or due or self._always_ready:
+            timeout = 0
+        rows = self.poller.poll(timeout, _ROWS_PER_TURN)
         self._asleep = False
         # 5.
         for fd, event in rows:
@@ -142,20 +158,8 @@ class Loop:
         if self._always_ready:
             self._serve_always_ready()
 
-    def _patience(self, timeout: float | None) -> float | None:
-        if self.due or self._always_ready:
-            return 0
-        next_time = self.timers.next_time()
-        if next_time is not None:
-            until_timer = next_time - self.now()
-            if timeout is None or until_timer < timeout:
-                timeout = until_timer if until_timer > 0 else 0
-        if timeout is not None and timeout > LONGEST_WAIT:
-            return LONGEST_WAIT
-        return timeout
-
     def _run_calls(self) -> None:
-        calls = self._calls
+        calls = self.soon
         for _ in range(len(calls)):
             func, args, kw = calls.popleft()
             try:
@@ -225,6 +229,9 @@ class Loop:
         """
         try:
             self.poller.register(fd, mask)
+        except FileExistsError:
+            # Closed behind our back, and the number came back by a copy of the descriptor: the new wish holds.
+            self.poller.modify(fd, mask)
         except PermissionError:
             # Why: epoll refuses regular files (FAULTS B10); reading and writing them never blocks.
             self._always_ready[fd] = mask
@@ -233,10 +240,10 @@ class Loop:
 
     def rewatch(self, fd: int, watcher: Watcher, mask: int) -> None:
         """Change what a watched descriptor is watched for, or who is told."""
-        if fd in self._always_ready:
-            self._always_ready[fd] = mask
-        else:
+        if fd not in self._always_ready:
             self.poller.modify(fd, mask)
+        else:
+            self._always_ready[fd] = mask
         self.watchers[fd] = watcher
 
     def unwatch(self, fd: int) -> None:
@@ -255,18 +262,18 @@ class Loop:
     # ---- time and calls ---------------------------------------------------------------------------------------
 
     def call_later(self, delay: float, func: Callable[..., object], *args: Any) -> DelayedCall:
-        return self.timers.add(checked_delay(delay), func, args, None)
+        return self.timers.add(delay, func, args, None)
 
     def call_soon(self, func: Callable[..., object], *args: Any) -> None:
         """Call in the next turn. For the engine's own steps; on the loop's thread only."""
-        self._calls.append((func, args, None))
+        self.soon.append((func, args, None))
 
     def call_from_thread(
         self, func: Callable[..., object], args: tuple[Any, ...], kw: dict[str, Any] | None
     ) -> None:
         """Thread-safe, and safe in signal handlers; calls happen in the order in which they were left."""
         # hot: benchmarks/ callFromThread. One wake-up serves all calls left while the loop is awake.
-        self._calls.append((func, args, kw))
+        self.soon.append((func, args, kw))
         if self._asleep:
             self._asleep = False
             self._waker.wake()
@@ -277,7 +284,7 @@ class Loop:
 
     def has_work(self) -> bool:
         """Whether a turn would have something to do without waiting."""
-        return bool(self._calls or self.due or self._always_ready)
+        return bool(self.soon or self.due or self._always_ready)
 
     def next_deadline(self) -> float | None:
         """When the next timer is due, in seconds of the monotonic clock; None without timers."""
@@ -334,7 +341,7 @@ class Loop:
         self.thread = _FORKED
         self.poller.close()
         self._waker.close()
-        self._calls.clear()
+        self.soon.clear()
         self.due.clear()
 
     def close(self) -> None:

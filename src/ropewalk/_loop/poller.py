@@ -66,7 +66,7 @@ class Poller(Protocol):
         """Watch a descriptor for IN, OUT, both, or (mask 0) for nothing but ERR and HUP.
 
         A number that is registered already is taken to have been closed and reused behind our back: the new
-        wish holds.
+        wish holds, except that epoll may answer FileExistsError, and then `modify` makes it hold.
 
         Raises: PermissionError if the kernel cannot poll this kind of file (epoll: regular files), which is
                 always ready;

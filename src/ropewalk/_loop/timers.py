@@ -75,7 +75,10 @@ class DelayedCall:
         self.cancelled = 1
         # Why at once: a cancelled call may surface much later; what it holds should be free now.
         self.func = self.args = self.kw = self.context = None
-        self._timers.entry_died()
+        timers = self._timers
+        timers._dead = dead = timers._dead + 1
+        if dead > _DEAD_ENTRIES_TOLERATED and dead * 2 > len(timers.heap):
+            timers.rebuild()
 
     def delay(self, secondsLater: float) -> None:
         """Move the call by so many seconds from when it was due; negative is sooner.
@@ -110,46 +113,52 @@ class DelayedCall:
 class Timers:
     """All delayed calls of one loop, the next one first."""
 
-    __slots__ = ("_dead", "_heap", "_serial", "now")
+    __slots__ = ("_dead", "_serial", "heap", "now")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
-        self._heap: list[tuple[float, int, DelayedCall]] = []
+        # The loop looks at the first entry's time: no call at all while nothing is due. It may be a dead entry's.
+        self.heap: list[tuple[float, int, DelayedCall]] = []
         self._serial = 0
         self._dead = 0
 
     def add(
         self, delay: float, func: Callable[..., object], args: Any, kw: dict[str, Any] | None
     ) -> DelayedCall:
+        """Raises: ValueError for a delay that is negative or not finite."""
         # hot: benchmarks/ row "callLater + cancel".
+        if not 0 <= delay < _NEVER:
+            checked_delay(delay)
         call = DelayedCall(self, self.now() + delay, func, args, kw)
         self._serial = call._serial = serial = self._serial + 1
-        heappush(self._heap, (call.time, serial, call))
+        heappush(self.heap, (call.time, serial, call))
         return call
 
     def move(self, call: DelayedCall, time: float) -> None:
         call.time = time
         if time < call._entered:
             self._enter(call)
-            self.entry_died()
+            self._dead += 1
 
     def _enter(self, call: DelayedCall) -> None:
         self._serial = call._serial = serial = self._serial + 1
         call._entered = call.time
-        heappush(self._heap, (call.time, serial, call))
+        heappush(self.heap, (call.time, serial, call))
 
-    def entry_died(self) -> None:
-        self._dead = dead = self._dead + 1
-        if dead > _DEAD_ENTRIES_TOLERATED and dead * 2 > len(self._heap):
-            self._heap = [
-                (c._entered, s, c) for _, s, c in self._heap if s == c._serial and c.func is not None
-            ]
-            heapify(self._heap)
-            self._dead = 0
+    def rebuild(self) -> None:
+        """Keep the living entries only. In place: the loop holds the list."""
+        living = [
+            (c._entered, serial, c)
+            for _, serial, c in self.heap
+            if serial == c._serial and c.func is not None
+        ]
+        self.heap[:] = living
+        heapify(self.heap)
+        self._dead = 0
 
     def next_time(self) -> float | None:
         """When the next call is due; None if there is none. Dead entries at the top are dropped on the way."""
-        heap = self._heap
+        heap = self.heap
         while heap:
             entered, serial, call = heap[0]
             if serial != call._serial or call.func is None:
@@ -168,14 +177,11 @@ class Timers:
         Why the limit on the serial: a call that asks for `callLater(0)` again must not keep descriptors waiting
         (FAULTS E3), also where the clock stands still, as virtual time does.
         """
-        heap = self._heap
-        if not heap:
-            return
+        heap = self.heap
         now = self.now()
         newest = self._serial
         while True:
             time = self.next_time()
-            heap = self._heap
             if time is None or time > now or heap[0][1] > newest:
                 return
             call = heappop(heap)[2]
@@ -183,7 +189,7 @@ class Timers:
             run(call)
 
     def living(self) -> list[DelayedCall]:
-        return [call for _, serial, call in self._heap if serial == call._serial and call.func is not None]
+        return [call for _, serial, call in self.heap if serial == call._serial and call.func is not None]
 
 
 _NEVER = float("inf")

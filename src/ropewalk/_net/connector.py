@@ -15,6 +15,7 @@ Source: Twisted's IConnector and CONTRACT sections 1 to 3.
 from __future__ import annotations
 
 from enum import StrEnum
+from threading import get_ident
 from typing import Any
 
 from ropewalk._net.core import Core
@@ -23,7 +24,7 @@ from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
 from ropewalk.address import display as shown
 from ropewalk.event import Step
-from ropewalk.machine import step
+from ropewalk.machine import Table
 
 
 class ConnectorState(StrEnum):
@@ -39,14 +40,17 @@ class ConnectorEvent(StrEnum):
     LOST = "lost"
 
 
-CONNECTOR: dict[tuple[ConnectorState, ConnectorEvent], ConnectorState] = {
-    (ConnectorState.DISCONNECTED, ConnectorEvent.CONNECT): ConnectorState.CONNECTING,
-    (ConnectorState.CONNECTING, ConnectorEvent.ESTABLISHED): ConnectorState.CONNECTED,
-    (ConnectorState.CONNECTING, ConnectorEvent.FAILED): ConnectorState.DISCONNECTED,
-    (ConnectorState.CONNECTED, ConnectorEvent.LOST): ConnectorState.DISCONNECTED,
-    # A connection that nobody can talk on: buildProtocol raised.
-    (ConnectorState.CONNECTED, ConnectorEvent.FAILED): ConnectorState.DISCONNECTED,
-}
+CONNECTOR: Table[ConnectorState, ConnectorEvent] = Table(
+    "Connector",
+    {
+        (ConnectorState.DISCONNECTED, ConnectorEvent.CONNECT): ConnectorState.CONNECTING,
+        (ConnectorState.CONNECTING, ConnectorEvent.ESTABLISHED): ConnectorState.CONNECTED,
+        (ConnectorState.CONNECTING, ConnectorEvent.FAILED): ConnectorState.DISCONNECTED,
+        (ConnectorState.CONNECTED, ConnectorEvent.LOST): ConnectorState.DISCONNECTED,
+        # A connection that nobody can talk on: buildProtocol raised.
+        (ConnectorState.CONNECTED, ConnectorEvent.FAILED): ConnectorState.DISCONNECTED,
+    },
+)
 
 
 class Connector:
@@ -111,10 +115,11 @@ class Connector:
         Source: IConnector.connect.
         """
         core = self._core
-        core.loop.check_thread_of("connect")
+        if get_ident() != core.loop.thread:
+            core.loop.check_thread("connect")
         if self._state is not ConnectorState.DISCONNECTED:
             raise RuntimeError(f"can't connect in this state: {self.state}, connect needs 'disconnected'")
-        self._state = step(CONNECTOR, self, self._state, ConnectorEvent.CONNECT)
+        self._state = CONNECTOR[self._state, ConnectorEvent.CONNECT]
         self.number = core.next_number()
         try:
             if not self._has_started_factory:
@@ -138,7 +143,7 @@ class Connector:
         if self._state is ConnectorState.CONNECTING:
             if self._dial is not None:
                 self._dial.undo()
-            self._state = step(CONNECTOR, self, self._state, ConnectorEvent.FAILED)
+            self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
             self._at_rest()
 
     def stopConnecting(self) -> None:
@@ -176,9 +181,10 @@ class Connector:
         """The dial has a connected socket, still watched by the loop in the dial's name."""
         core = self._core
         self._dial = None
-        self._state = step(CONNECTOR, self, self._state, ConnectorEvent.ESTABLISHED)
+        self._state = CONNECTOR[self._state, ConnectorEvent.ESTABLISHED]
         core.open_ends.pop(self, None)
-        peer = core.words.address("TCP", sockaddr)
+        words = core.words
+        peer = (words.IPv4Address if len(sockaddr) == 2 else words.IPv6Address)("TCP", *sockaddr)
         self.transport = stream = Stream(core, self, sock, peer, self.number, self._options)
         if core.observers:
             self._report_connected(stream)
@@ -203,25 +209,25 @@ class Connector:
         error = core.words.error
         if exc is None:
             reason = error.ConnectionDone("buildProtocol returned None", ended=stream.ended)
-            self._state = step(CONNECTOR, self, self._state, ConnectorEvent.LOST)
+            self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
             self._tell(self.factory.clientConnectionLost, core.words.Failure(reason))
         else:
             reason = error.ConnectError(string=f"buildProtocol raised {type(exc).__name__}: {exc}")
             reason.__cause__ = exc
-            self._state = step(CONNECTOR, self, self._state, ConnectorEvent.FAILED)
+            self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
             self._report_failed(reason)
             self._tell(self.factory.clientConnectionFailed, core.words.Failure(reason))
 
     def _failed(self, exc: BaseException) -> None:
         self._dial = None
-        self._state = step(CONNECTOR, self, self._state, ConnectorEvent.FAILED)
+        self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
         self._core.open_ends.pop(self, None)
         self._report_failed(exc)
         self._tell(self.factory.clientConnectionFailed, self._core.words.Failure(exc))
 
     def _lost(self, stream: Stream, reason: Any) -> None:
         self.transport = None
-        self._state = step(CONNECTOR, self, self._state, ConnectorEvent.LOST)
+        self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
         self._tell(self.factory.clientConnectionLost, reason)
 
     def shut_down(self) -> None:

@@ -28,16 +28,20 @@ from ropewalk._loop.poller import OUT
 from ropewalk._loop.timers import DelayedCall
 from ropewalk._net.core import Core
 from ropewalk._net.options import TCPOptions
-from ropewalk._net.resolve import Candidate, candidates, literal
+from ropewalk._system import AddressRow
 from ropewalk.address import display
 from ropewalk.event import Attempt as FailedAttempt
 from ropewalk.event import Step
-from ropewalk.machine import step
+from ropewalk.machine import Table
 
 _SELF_CONNECT_RETRIES = 2
 # Source: Linux ip(7); the kernel then picks the port at connect, so many connections can share one (FAULTS C10).
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", None)
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
+
+
+Candidate = tuple[int, tuple[Any, ...]]
+"""An address family and what `connect` takes."""
 
 
 class DialState(StrEnum):
@@ -53,14 +57,17 @@ class DialEvent(StrEnum):
     END = "connected, failed or undone"
 
 
-DIAL: dict[tuple[DialState, DialEvent], DialState] = {
-    (DialState.NEW, DialEvent.RESOLVE): DialState.RESOLVING,
-    (DialState.NEW, DialEvent.CONNECT): DialState.CONNECTING,
-    (DialState.RESOLVING, DialEvent.CONNECT): DialState.CONNECTING,
-    (DialState.NEW, DialEvent.END): DialState.OVER,
-    (DialState.RESOLVING, DialEvent.END): DialState.OVER,
-    (DialState.CONNECTING, DialEvent.END): DialState.OVER,
-}
+DIAL: Table[DialState, DialEvent] = Table(
+    "Dial",
+    {
+        (DialState.NEW, DialEvent.RESOLVE): DialState.RESOLVING,
+        (DialState.NEW, DialEvent.CONNECT): DialState.CONNECTING,
+        (DialState.RESOLVING, DialEvent.CONNECT): DialState.CONNECTING,
+        (DialState.NEW, DialEvent.END): DialState.OVER,
+        (DialState.RESOLVING, DialEvent.END): DialState.OVER,
+        (DialState.CONNECTING, DialEvent.END): DialState.OVER,
+    },
+)
 
 
 class Caller(Protocol):
@@ -79,15 +86,15 @@ class Dial:
         "_caller",
         "_core",
         "_deadline",
-        "_elapsed",
         "_failures",
         "_host",
         "_look_up",
         "_number",
         "_options",
-        "_phase_since",
         "_port",
+        "_resolved_at",
         "_self_connects",
+        "_since",
         "_stagger",
         "_state",
         "_timeout",
@@ -118,27 +125,27 @@ class Dial:
         self._untried: deque[Candidate] = deque()
         self._attempts: list[Attempt] = []
         self._failures: list[tuple[FailedAttempt, BaseException]] = []
-        self._elapsed: dict[str, float] = {}
-        self._phase_since = 0.0
+        self._since = 0.0
+        self._resolved_at: float | None = None
         self._self_connects = 0
 
     def start(self) -> None:
         """Begin in the next turn; the deadline counts from now."""
         loop = self._core.loop
-        self._phase_since = loop.now()
+        self._since = loop.now()
         if self._timeout is not None:
-            self._deadline = loop.call_later(self._timeout, self._timed_out)
-        loop.call_soon(self._begin)
+            self._deadline = loop.timers.add(self._timeout, self._timed_out, (), None)
+        loop.soon.append((self._begin, (), None))
 
     def undo(self) -> None:
         """Give everything back: nothing will be reported any more."""
         if self._state is DialState.OVER:
             return
-        self._note_phase()
-        self._state = step(DIAL, self, self._state, DialEvent.END)
-        for timer in (self._deadline, self._stagger):
-            if timer is not None and timer.active():
-                timer.cancel()
+        self._state = DIAL[self._state, DialEvent.END]
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._stagger is not None:
+            self._stagger.cancel()
         if self._look_up is not None:
             self._look_up.cancel()
         for attempt in self._attempts:
@@ -157,9 +164,11 @@ class Dial:
             self._give_up(self._core.words.error.getConnectError(exc))
             return
         if found is not None:
-            self._connect([found])
+            self._state = DIAL[self._state, DialEvent.CONNECT]
+            self._untried.append(found)
+            self._try_next()
             return
-        self._state = step(DIAL, self, self._state, DialEvent.RESOLVE)
+        self._state = DIAL[self._state, DialEvent.RESOLVE]
         core = self._core
         if core.observers:
             core.report(self._number, Step.RESOLVING, name=self._host)
@@ -188,14 +197,15 @@ class Dial:
         if core.observers:
             shown = [display(core.words.address("TCP", sockaddr)) for _, sockaddr in found]
             core.report(self._number, Step.RESOLVED, name=self._host, addresses=shown)
-        self._connect(found)
+        self._state = DIAL[self._state, DialEvent.CONNECT]
+        self._resolved_at = core.loop.now()
+        self._untried.extend(found)
+        self._try_next()
 
     # ---- addresses --------------------------------------------------------------------------------------------
 
-    def _connect(self, found: list[Candidate]) -> None:
-        self._note_phase()
-        self._state = step(DIAL, self, self._state, DialEvent.CONNECT)
-        self._untried.extend(found)
+    def _stagger_over(self) -> None:
+        self._stagger = None
         self._try_next()
 
     def _try_next(self) -> None:
@@ -205,13 +215,13 @@ class Dial:
             self._attempts.append(attempt)
             if attempt.start(self._core, self._bind_address, self._options):
                 if self._untried:
-                    self._stagger = self._core.loop.call_later(self._options.attemptDelay, self._try_next)
+                    self._stagger = self._core.loop.call_later(self._options.attemptDelay, self._stagger_over)
                 return
         if not self._attempts:
             self._all_failed()
 
     def _attempt_connected(self, attempt: Attempt) -> None:
-        if attempt.is_self_connected():
+        if attempt.sock.getsockname()[1] == attempt.sockaddr[1] and attempt.is_self_connected():
             self._met_itself(attempt)
             return
         self._attempts.remove(attempt)
@@ -240,8 +250,9 @@ class Dial:
 
     def _attempt_over(self) -> None:
         """An attempt that was under way has failed."""
-        if self._stagger is not None and self._stagger.active():
-            self._stagger.cancel()
+        stagger, self._stagger = self._stagger, None
+        if stagger is not None:
+            stagger.cancel()
         self._try_next()
 
     def _met_itself(self, attempt: Attempt) -> None:
@@ -262,6 +273,7 @@ class Dial:
         self._give_up(self._failures[0][1])
 
     def _timed_out(self) -> None:
+        self._deadline = None
         phase = "resolving" if self._state is not DialState.CONNECTING else "connecting"
         for attempt in list(self._attempts):
             self._attempt_failed(attempt, TimeoutError(errno.ETIMEDOUT, "no answer until the timeout"))
@@ -274,17 +286,18 @@ class Dial:
 
     def annotate(self, exc: Any) -> None:
         """Put on a connect error what was tried, where it ended, and how long each phase took."""
-        self._note_phase()
-        exc.attempts = tuple(failed for failed, _ in self._failures)
-        exc.phase = "connecting" if self._state is DialState.CONNECTING or self._failures else "resolving"
-        exc.elapsed = dict(self._elapsed)
-
-    def _note_phase(self) -> None:
         now = self._core.loop.now()
-        phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
-        if self._state is not DialState.NEW and self._state is not DialState.OVER:
-            self._elapsed[phase] = self._elapsed.get(phase, 0.0) + now - self._phase_since
-        self._phase_since = now
+        exc.attempts = tuple(failed for failed, _ in self._failures)
+        exc.phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
+        if self._state is not DialState.CONNECTING:
+            exc.elapsed = {"resolving": now - self._since}
+        elif self._resolved_at is None:
+            exc.elapsed = {"connecting": now - self._since}
+        else:
+            exc.elapsed = {
+                "resolving": self._resolved_at - self._since,
+                "connecting": now - self._resolved_at,
+            }
 
     def __repr__(self) -> str:
         return f"<Dial {self._number} to {self._host!r}:{self._port} {self._state.value}>"
@@ -311,7 +324,9 @@ class Attempt:
             core.report(self._dial._number, Step.ATTEMPT_STARTED, address=self.shown())
         try:
             self.sock = sock = core.system.socket(self.family)
-            options.apply(sock)
+            sock.setblocking(False)
+            for setting in options.settings:
+                sock.setsockopt(*setting)
             if bind_address is not None:
                 self._bind(bind_address)
         except (OSError, OverflowError, ValueError) as exc:
@@ -346,8 +361,7 @@ class Attempt:
 
     def is_self_connected(self) -> bool:
         try:
-            here = self.sock.getsockname()
-            return bool(here[1] == self.sockaddr[1] and here == self.sock.getpeername())
+            return bool(self.sock.getsockname() == self.sock.getpeername())
         except OSError:
             return False  # Safe because: it was reset already, and its stream will be told.
 
@@ -363,3 +377,47 @@ class Attempt:
 
     def shown(self) -> str:
         return display(self._core.words.address("TCP", self.sockaddr))
+
+
+def literal(host: str, port: int) -> Candidate | None:
+    """The candidate for an IPv4 or IPv6 address as text, `%scope` included; None if it is a name.
+
+    Raises: OSError if the scope names no interface of this machine.
+    """
+    if ":" not in host:
+        try:
+            socket.inet_pton(socket.AF_INET, host)
+        except (OSError, ValueError, UnicodeError):
+            return None
+        return socket.AF_INET, (host, port)
+    address, _, scope = host.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError, UnicodeError):
+        return None
+    return socket.AF_INET6, (address, port, 0, _scope_number(scope))
+
+
+def _scope_number(scope: str) -> int:
+    if not scope:
+        return 0
+    return int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+
+
+def candidates(rows: list[AddressRow]) -> list[Candidate]:
+    """What to try, in the order of RFC 8305 section 4: as the resolver sorted them, the families taking turns."""
+    seen: dict[Candidate, None] = {}
+    for family, _, _, _, sockaddr in rows:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            seen[family, tuple(sockaddr)] = None
+    if not seen:
+        return []
+    first = next(iter(seen))[0]
+    ours = [each for each in seen if each[0] == first]
+    others = [each for each in seen if each[0] != first]
+    merged: list[Candidate] = []
+    while ours or others:
+        for queue in (ours, others):
+            if queue:
+                merged.append(queue.pop(0))
+    return merged

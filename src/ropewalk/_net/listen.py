@@ -23,12 +23,12 @@ from typing import Any
 
 from ropewalk._loop.poller import IN
 from ropewalk._net.core import Core
+from ropewalk._net.dial import literal
 from ropewalk._net.options import TCPOptions
-from ropewalk._net.resolve import literal
 from ropewalk._net.stream import Stream
 from ropewalk.address import display
 from ropewalk.event import Step
-from ropewalk.machine import step
+from ropewalk.machine import Table
 
 log = logging.getLogger("ropewalk")
 
@@ -52,10 +52,13 @@ class PortEvent(StrEnum):
     STOP = "stopListening"
 
 
-PORT: dict[tuple[PortState, PortEvent], PortState] = {
-    (PortState.CLOSED, PortEvent.START): PortState.LISTENING,
-    (PortState.LISTENING, PortEvent.STOP): PortState.CLOSED,
-}
+PORT: Table[PortState, PortEvent] = Table(
+    "Port",
+    {
+        (PortState.CLOSED, PortEvent.START): PortState.LISTENING,
+        (PortState.LISTENING, PortEvent.STOP): PortState.CLOSED,
+    },
+)
 
 
 class Port:
@@ -129,7 +132,7 @@ class Port:
         """
         core = self._core
         core.loop.check_thread_of("startListening")
-        self._state = step(PORT, self, self._state, PortEvent.START)
+        self._state = PORT[self._state, PortEvent.START]
         sock = None
         try:
             try:
@@ -145,7 +148,7 @@ class Port:
                 core.loop.call_user(self.factory.doStop)
                 raise
         except BaseException:
-            self._state = step(PORT, self, self._state, PortEvent.STOP)
+            self._state = PORT[self._state, PortEvent.STOP]
             self._close(sock)
             raise
         self.sock = sock
@@ -203,13 +206,15 @@ class Port:
         family, sockaddr = found
         sock = self._core.system.socket(family)
         try:
+            sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if options.reusePort:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not options.dualStack))
             # Why here: accepted sockets inherit these (Linux), so accepting needs no setsockopt of its own.
-            options.apply(sock)
+            for setting in options.settings:
+                sock.setsockopt(*setting)
             sock.bind(sockaddr)
             sock.listen(self._backlog)
         except BaseException:
@@ -255,7 +260,8 @@ class Port:
         stream = Stream(core, self, sock, peer, core.next_number(), self._options)
         if not core.system.stream_options_inherited:
             try:
-                self._options.apply(sock)
+                for setting in self._options.settings:
+                    sock.setsockopt(*setting)
             except OSError:
                 stream.discard()  # Safe because: macOS answers EINVAL for a connection that was reset already.
                 return
@@ -339,7 +345,7 @@ class Port:
         if self._state is not PortState.LISTENING:
             return  # Safe because: shutdown came first and did it all.
         core = self._core
-        self._state = step(PORT, self, self._state, PortEvent.STOP)
+        self._state = PORT[self._state, PortEvent.STOP]
         core.loop.unwatch(self.sock.fileno())
         core.open_ends.pop(self, None)
         if self._rest_timer is not None and self._rest_timer.active():

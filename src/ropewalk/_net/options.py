@@ -12,9 +12,10 @@ Source: tcp(7), socket(7), ipv6(7).
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+Setting = tuple[int, int, int]
 # Source: Twisted's bufferSize, 2**16; what users tune their producers to.
 HIGH_WATER = 65536
 # Seconds without progress after which a connection that is being closed is aborted. Source: CONTRACT section 5.
@@ -39,7 +40,7 @@ class TCPOptions:
             hardLimit: bytes waiting above which the connection is aborted; None for no limit.
             closeTimeout: seconds without progress after which a closing connection is aborted; None waits for ever.
             attemptDelay: seconds until the next address is tried while one is still connecting.
-    Raises: TypeError, ValueError naming the option, the value and what would be right.
+    Raises: TypeError, ValueError naming the option, the value and what would be right, or that this system lacks it.
     """
 
     noDelay: bool = True
@@ -54,6 +55,8 @@ class TCPOptions:
     hardLimit: int | None = None
     closeTimeout: float | None = CLOSE_TIMEOUT
     attemptDelay: float = ATTEMPT_DELAY
+    # What to tell the kernel, each as setsockopt takes it; before connect or listen.
+    settings: tuple[Setting, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_limits(self.highWater, self.lowWater, self.hardLimit)
@@ -70,33 +73,32 @@ class TCPOptions:
                     f"keepAlive must be (idle s, interval s, count), each 1 or more, not {parts!r}"
                 )
 
-    def apply(self, sock: Any) -> None:
-        """Set what belongs to the kernel; before connect or listen.
+        object.__setattr__(self, "settings", tuple(self._settings()))
 
-        Raises: OSError as the kernel says; ValueError for an option this system does not have.
-        """
+    def _settings(self) -> Iterator[Setting]:
         if self.noDelay:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
         if self.receiveBuffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receiveBuffer)
+            yield socket.SOL_SOCKET, socket.SO_RCVBUF, self.receiveBuffer
         if self.sendBuffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sendBuffer)
+            yield socket.SOL_SOCKET, socket.SO_SNDBUF, self.sendBuffer
         if self.userTimeout is not None:
-            sock.setsockopt(
-                socket.IPPROTO_TCP, _constant("TCP_USER_TIMEOUT"), int(self.userTimeout * 1000) or 1
-            )
+            yield socket.IPPROTO_TCP, _constant("TCP_USER_TIMEOUT"), int(self.userTimeout * 1000) or 1
         if self.keepAlive is not None:
-            set_keep_alive(sock, self.keepAlive)
+            yield from keep_alive_settings(self.keepAlive)
 
 
-def set_keep_alive(sock: Any, timing: tuple[float, float, int]) -> None:
+def keep_alive_settings(timing: tuple[float, float, int]) -> list[Setting]:
+    """(idle s, interval s, probes) as the kernel takes them."""
     idle, interval, probes = timing
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # Source: macOS names TCP_KEEPIDLE TCP_KEEPALIVE.
     idle_option = getattr(socket, "TCP_KEEPIDLE", None) or _constant("TCP_KEEPALIVE")
-    sock.setsockopt(socket.IPPROTO_TCP, idle_option, int(idle))
-    sock.setsockopt(socket.IPPROTO_TCP, _constant("TCP_KEEPINTVL"), int(interval))
-    sock.setsockopt(socket.IPPROTO_TCP, _constant("TCP_KEEPCNT"), int(probes))
+    return [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, idle_option, int(idle)),
+        (socket.IPPROTO_TCP, _constant("TCP_KEEPINTVL"), int(interval)),
+        (socket.IPPROTO_TCP, _constant("TCP_KEEPCNT"), int(probes)),
+    ]
 
 
 def check_limits(high: int, low: int, hard: int | None) -> None:

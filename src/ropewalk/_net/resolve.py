@@ -1,6 +1,6 @@
 """Host and service names to addresses, off the loop's thread.
 
-Literal addresses never come here as work: `literal` tells them at once. A name is looked up by a resolver object with
+Literal addresses never come here. A name is looked up by a resolver object with
 Twisted's `resolveHostName`; the default one, `Resolver`, hands each look-up to the system (the C library, in a thread),
 and decides what the system does not: how many run at once, and which wait.
 
@@ -32,34 +32,6 @@ _FRESH_MOST = 16
 _SLOW_AFTER = 1.0
 # All look-ups that may run at once, and so the most threads they hold.
 _RUNNING_MOST = 256
-
-Candidate = tuple[int, tuple[Any, ...]]
-"""An address family and what `connect` takes."""
-
-
-def literal(host: str, port: int) -> Candidate | None:
-    """The candidate for an IPv4 or IPv6 address as text, `%scope` included; None if it is a name.
-
-    Raises: OSError if the scope names no interface of this machine.
-    """
-    if ":" not in host:
-        try:
-            socket.inet_pton(socket.AF_INET, host)
-        except (OSError, ValueError, UnicodeError):
-            return None
-        return socket.AF_INET, (host, port)
-    address, _, scope = host.partition("%")
-    try:
-        socket.inet_pton(socket.AF_INET6, address)
-    except (OSError, ValueError, UnicodeError):
-        return None
-    return socket.AF_INET6, (address, port, 0, _scope_number(scope))
-
-
-def _scope_number(scope: str) -> int:
-    if not scope:
-        return 0
-    return int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
 
 
 def checked_host(host: object) -> str:
@@ -178,22 +150,3 @@ class Resolver:
             self._running.add(look_up)
             self._fresh += 1
             look_up.run(self._loop, self._system)
-
-
-def candidates(rows: list[AddressRow]) -> list[Candidate]:
-    """What to try, in the order of RFC 8305 section 4: as the resolver sorted them, the families taking turns."""
-    seen: dict[Candidate, None] = {}
-    for family, _, _, _, sockaddr in rows:
-        if family in (socket.AF_INET, socket.AF_INET6):
-            seen[family, tuple(sockaddr)] = None
-    if not seen:
-        return []
-    first = next(iter(seen))[0]
-    ours = [each for each in seen if each[0] == first]
-    others = [each for each in seen if each[0] != first]
-    merged: list[Candidate] = []
-    while ours or others:
-        for queue in (ours, others):
-            if queue:
-                merged.append(queue.pop(0))
-    return merged

@@ -35,10 +35,10 @@ from typing import Any, Protocol
 from ropewalk._loop.poller import ERR, HUP, IN, OUT
 from ropewalk._net.core import Core
 from ropewalk._net.flow import Flow
-from ropewalk._net.options import TCPOptions, check_limits, set_keep_alive
+from ropewalk._net.options import TCPOptions, check_limits, keep_alive_settings
 from ropewalk._net.outbox import Outbox
 from ropewalk.event import Ended, EndedBy, Step
-from ropewalk.machine import step
+from ropewalk.machine import Table
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
 READ_SIZE = 65536
@@ -85,21 +85,30 @@ class StreamEvent(StrEnum):
     GONE = "socket closed"
 
 
-READ_SIDE: dict[tuple[ReadSide, StreamEvent], ReadSide] = {
-    (ReadSide.OPEN, StreamEvent.PEER_ENDED): ReadSide.ENDED,
-}
-WRITE_SIDE: dict[tuple[WriteSide, StreamEvent], WriteSide] = {
-    (WriteSide.OPEN, StreamEvent.SHUT_ASKED): WriteSide.FLUSHING,
-    (WriteSide.FLUSHING, StreamEvent.FLUSHED): WriteSide.SHUT,
-}
-LIFE: dict[tuple[StreamState, StreamEvent], StreamState] = {
-    (StreamState.CONNECTED, StreamEvent.CLOSE_ASKED): StreamState.CLOSING,
-    (StreamState.CONNECTED, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
-    (StreamState.CLOSING, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
-    (StreamState.CONNECTED, StreamEvent.GONE): StreamState.CLOSED,
-    (StreamState.CLOSING, StreamEvent.GONE): StreamState.CLOSED,
-    (StreamState.ABORTING, StreamEvent.GONE): StreamState.CLOSED,
-}
+READ_SIDE: Table[ReadSide, StreamEvent] = Table(
+    "read side of a Stream",
+    {
+        (ReadSide.OPEN, StreamEvent.PEER_ENDED): ReadSide.ENDED,
+    },
+)
+WRITE_SIDE: Table[WriteSide, StreamEvent] = Table(
+    "write side of a Stream",
+    {
+        (WriteSide.OPEN, StreamEvent.SHUT_ASKED): WriteSide.FLUSHING,
+        (WriteSide.FLUSHING, StreamEvent.FLUSHED): WriteSide.SHUT,
+    },
+)
+LIFE: Table[StreamState, StreamEvent] = Table(
+    "Stream",
+    {
+        (StreamState.CONNECTED, StreamEvent.CLOSE_ASKED): StreamState.CLOSING,
+        (StreamState.CONNECTED, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
+        (StreamState.CLOSING, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
+        (StreamState.CONNECTED, StreamEvent.GONE): StreamState.CLOSED,
+        (StreamState.CLOSING, StreamEvent.GONE): StreamState.CLOSED,
+        (StreamState.ABORTING, StreamEvent.GONE): StreamState.CLOSED,
+    },
+)
 # The joint table: what the two sides make together, while the whole is connected.
 JOINT: dict[tuple[ReadSide, WriteSide], str] = {
     (ReadSide.OPEN, WriteSide.OPEN): "connected",
@@ -285,7 +294,7 @@ class Stream:
                 self._end_by_error(OSError(number, os.strerror(number)))
                 return
         core = self._core
-        self._read_side = step(READ_SIDE, self, self._read_side, StreamEvent.PEER_ENDED)
+        self._read_side = READ_SIDE[self._read_side, StreamEvent.PEER_ENDED]
         if core.observers:
             core.report(self.number, Step.READ_SIDE_ENDED)
         half_close = getattr(self.protocol, "readConnectionLost", None)
@@ -299,7 +308,7 @@ class Stream:
         elif self._life is StreamState.CONNECTED:
             # Unlike Twisted: what was written leaves before the connection closes.
             self._by = EndedBy.PEER
-            self._life = step(LIFE, self, self._life, StreamEvent.CLOSE_ASKED)
+            self._life = LIFE[self._life, StreamEvent.CLOSE_ASKED]
             self._stop_producer()
         if self._life is not StreamState.CLOSED:
             self._flush_slowly()
@@ -458,7 +467,7 @@ class Stream:
     def _all_sent(self) -> bool:
         """Nothing waits and no producer will bring more: end what was to end. Whether the stream is still there."""
         if self._write_side is WriteSide.FLUSHING and self._life is StreamState.CONNECTED:
-            self._write_side = step(WRITE_SIDE, self, self._write_side, StreamEvent.FLUSHED)
+            self._write_side = WRITE_SIDE[self._write_side, StreamEvent.FLUSHED]
             self._stop_timer()
             if self._core.observers:
                 self._core.report(self.number, Step.WRITE_SIDE_ENDED)
@@ -551,7 +560,7 @@ class Stream:
             loop.check_thread("loseConnection")
         if self._life is StreamState.CONNECTED:
             self._by = EndedBy.US
-            self._life = step(LIFE, self, self._life, StreamEvent.CLOSE_ASKED)
+            self._life = LIFE[self._life, StreamEvent.CLOSE_ASKED]
             box = self._leave_fast_path()
             if self._core.observers:
                 self._core.report(self.number, Step.CLOSING, buffered=box.size)
@@ -570,7 +579,7 @@ class Stream:
     def _abort(self, verdict: Verdict) -> None:
         if self._life is StreamState.CONNECTED or self._life is StreamState.CLOSING:
             self._by = verdict
-            self._life = step(LIFE, self, self._life, StreamEvent.ABORT_ASKED)
+            self._life = LIFE[self._life, StreamEvent.ABORT_ASKED]
             self._leave_fast_path().clear()
 
     def loseWriteConnection(self) -> None:
@@ -583,7 +592,7 @@ class Stream:
         if get_ident() != loop.thread:
             loop.check_thread("loseWriteConnection")
         if self._life is StreamState.CONNECTED and self._write_side is WriteSide.OPEN:
-            self._write_side = step(WRITE_SIDE, self, self._write_side, StreamEvent.SHUT_ASKED)
+            self._write_side = WRITE_SIDE[self._write_side, StreamEvent.SHUT_ASKED]
             self._leave_fast_path()
 
     def _watch_progress(self) -> None:
@@ -600,7 +609,7 @@ class Stream:
 
     def discard(self) -> None:
         """Close the socket of a stream that was never started: there is no protocol to tell."""
-        self._life = step(LIFE, self, self._life, StreamEvent.GONE)
+        self._life = LIFE[self._life, StreamEvent.GONE]
         self.ended = Ended(EndedBy.US, 0.0, 0, 0)
         self._loop.unwatch(self.fd)
         self._owner = None
@@ -642,7 +651,7 @@ class Stream:
         """
         if self._life is StreamState.CLOSED:
             return
-        self._life = step(LIFE, self, self._life, StreamEvent.GONE)
+        self._life = LIFE[self._life, StreamEvent.GONE]
         self._plain = False
         self._out = b""
         self._stop_timer()
@@ -864,7 +873,8 @@ class Stream:
     def setTcpKeepAlive(self, enabled: bool | tuple[float, float, int]) -> None:
         """Switch SO_KEEPALIVE, or switch it on with (idle s, interval s, count)."""
         if isinstance(enabled, tuple):
-            set_keep_alive(self.sock, enabled)
+            for setting in keep_alive_settings(enabled):
+                self.sock.setsockopt(*setting)
         else:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(enabled))
 
