@@ -180,6 +180,20 @@ def test_the_peers_end_leaves_our_direction_open_until_stdin_ends():
         assert process.wait() == 0
 
 
+def test_at_a_terminal_the_peers_end_is_the_end():
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    with plain_server() as (listener, port):
+        with started("connect", f"127.0.0.1:{port}", stdin=theirs) as process, accepted(listener) as sock:
+            os.close(theirs)
+            os.write(ours, b"typed\n")
+            assert sock.recv(6) == b"typed\n"
+            sock.shutdown(socket.SHUT_WR)
+            assert received(sock) == b""
+            assert process.wait() == 0
+    os.close(ours)
+
+
 def test_a_stdout_that_nobody_reads_for_a_while_holds_the_peer_back_and_loses_nothing():
     data = os.urandom(1 << 20) * 16
     with plain_server() as (listener, port), started("connect", f"127.0.0.1:{port}") as process:

@@ -32,7 +32,7 @@ from ropewalk.observe.phrases import amount, duration, phrase
 
 __all__ = ["run"]
 
-GREETING = b"What hath rope wrought?"
+GREETING = b"hello, rope"
 LOAD = 4_000_000  # bytes; more than the kernel's buffers and ours hold together, so that somebody has to wait
 CHUNK = 16_384  # bytes in one write
 MOMENT = 0.05  # seconds
@@ -41,9 +41,9 @@ DEADLINE = 1.0  # seconds
 
 COMMANDS = (
     ("ropewalk listen 8007 --echo", "an echo server"),
-    ("ropewalk connect localhost:8007 --trace", "talk to it, every step on stderr"),
-    ("ropewalk connect example.org:80 --trace-format json", "a timeline for programs"),
-    ("ropewalk explain stream", "the states of a connection, from the engine's own tables"),
+    ("ropewalk connect localhost:8007 --trace", "talk to it, each step shown"),
+    ("ropewalk connect HOST:80 --trace-format json", "a timeline for programs"),
+    ("ropewalk explain stream", "a connection's state tables"),
 )
 
 # The room in src/ropewalk/_net where each step is made, for those who want to read on.
@@ -127,7 +127,7 @@ class Demo:
         place = port.getHost()
         self.stage.begin(
             "1. A connection, by name",
-            f"An echo server listens on {display(place)}; connectTCP('localhost', {place.port}, factory) finds it.",
+            f"An echo server is at {display(place)}; this is connectTCP('localhost', {place.port}, …).",
         )
 
         def over(reason: Any) -> None:
@@ -182,7 +182,7 @@ class Demo:
         self.stage.say(Text())
         self.stage.say(Text("Now yours:", "bold"))
         for command, meaning in COMMANDS:
-            self.stage.say(Text.assemble("  ", (f"{command:<54}", "cyan"), meaning))
+            self.stage.say(Text.assemble("  ", (f"{command:<46}", "cyan"), meaning))
         self.reactor.stop()
 
     # --- peers that misbehave ---
@@ -248,11 +248,11 @@ class Shown(Protocol):
             self.demo.tell(f"dataReceived({data!r}): it came back")
             self.send_load()
         elif self.received == len(GREETING) + LOAD:
-            self.demo.tell(f"dataReceived: the last of {amount(LOAD)} came back; loseConnection()")
+            self.demo.tell(f"all {amount(LOAD)} came back: loseConnection()")
             self.transport.loseConnection()
 
     def send_load(self) -> None:
-        self.demo.tell(f"pauseProducing() for {REST:g} s, with {amount(LOAD)} to send meanwhile")
+        self.demo.tell(f"pauseProducing() for {REST:g} s, then {amount(LOAD)} to send")
         self.transport.pauseProducing()
         Load(self.transport).start()
         self.demo.reactor.callLater(REST, self.transport.resumeProducing)

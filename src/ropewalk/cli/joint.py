@@ -7,8 +7,7 @@ stream (half-close) and go on reading; at the end of the peer's stream we go on 
 With one exception. Why: at a terminal nobody means to send more to a peer that has hung up, and would wonder
 why the tool waits; so there the peer's end is the end.
 
-`Joint.outcome` is the reason of the end, None before it. What it means for the exit status is the command's
-business, not decided here.
+What the reason of the end means for the exit status is not decided here, but in `outcome.py`.
 """
 
 import os
@@ -32,7 +31,6 @@ class Joint(Protocol):
         self.ended = ended
         self.input = Input(reactor, 0, self.input_received, self.input_ended)
         self.output = Output(reactor, 1, self.output_broke)
-        self.peer_is_done = False
         self.output_error: OSError | None = None
 
     # --- the connection ---
@@ -46,9 +44,9 @@ class Joint(Protocol):
         self.output.write(data)
 
     def readConnectionLost(self) -> None:
-        self.peer_is_done = True
-        if self.input.over or self.input_is_terminal():
-            self.close()
+        if self.input_is_terminal() and not self.input.over:
+            self.input.stopProducing()
+            self.input_ended()
 
     def writeConnectionLost(self) -> None:
         """Our half is closed: we asked for it, there is nothing to do."""
@@ -63,11 +61,9 @@ class Joint(Protocol):
         self.transport.write(data)
 
     def input_ended(self) -> None:
+        """Our stream ends. When the peer's has ended too, or does later, the engine closes the connection."""
         self.transport.unregisterProducer()
-        if self.peer_is_done:
-            self.transport.loseConnection()
-        else:
-            self.transport.loseWriteConnection()
+        self.transport.loseWriteConnection()
 
     def input_is_terminal(self) -> bool:
         return os.isatty(self.input.fd)
@@ -76,9 +72,3 @@ class Joint(Protocol):
         """Nobody reads what we write (`| head`): there is no use in receiving more."""
         self.output_error = exc
         self.transport.abortConnection()
-
-    def close(self) -> None:
-        if not self.input.over:
-            self.input.stopProducing()
-            self.transport.unregisterProducer()
-        self.transport.loseConnection()

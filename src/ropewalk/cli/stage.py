@@ -63,7 +63,7 @@ class Stage:
         self.say(Text(title, "bold"))
         self.say(Text(lines, "dim"))
         if self.is_live:
-            self.live = Live(self._table(), console=self.console, auto_refresh=False)
+            self.live = Live(self._table([]), console=self.console, auto_refresh=False)
             self.live.start(refresh=True)
             self.reactor.callLater(PACE, self._tick)
 
@@ -92,12 +92,12 @@ class Stage:
             if self.pictures % PICTURES_PER_ROW == 0:
                 self.rows.append(self.waiting.popleft())
         elif self.finished is not None:
-            self.live.update(self._table(), refresh=True)
+            self.live.update(self._table(self.rows))
             self.live.stop()
             then, self.finished, self.live = self.finished, None, None
             self.reactor.callLater(0, then)
             return
-        self.live.update(Group(self._table(), self._clock()), refresh=True)
+        self.live.update(Group(self._newest(), self._clock()), refresh=True)
         self.reactor.callLater(PACE, self._tick)
 
     def _clock(self) -> Text:
@@ -105,15 +105,28 @@ class Stage:
         wheel = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"[self.pictures % 10]
         return Text(f" {wheel} {self.reactor.seconds() - self.began:.1f} s", "dim")
 
-    def _table(self) -> Table:
+    def _newest(self) -> Table:
+        """As many of the last rows as there is room for. Why: a live picture taller than the screen can't be redrawn."""
+        for first in range(len(self.rows)):
+            table = self._table(self.rows[first:])
+            if len(self.console.render_lines(table)) < self.console.height - 1:
+                return table
+        return self._table(self.rows[-1:])
+
+    def _table(self, rows: list[Row]) -> Table:
         is_wide = self.console.width >= WIDE
-        table = Table(box=box.ROUNDED, border_style="dim", show_header=True, header_style="dim", expand=True)
+        table = Table(
+            box=box.ROUNDED if is_wide else box.SIMPLE_HEAD,
+            border_style="dim",
+            header_style="dim",
+            expand=True,
+        )
         table.add_column("time", justify="right", width=9, style="dim")
         table.add_column("step", width=16)
         table.add_column("what happened", ratio=1, overflow="fold")
         if is_wide:
             table.add_column("made in", width=12, style="dim")
-        for row in self.rows:
+        for row in rows:
             cells = [Text(row.time), Text(row.label, row.style), Text(row.said)]
             table.add_row(*cells, *([Text(row.room)] if is_wide else []))
         return table
