@@ -14,7 +14,9 @@ Source: the names and meanings are Twisted's IReactorCore, IReactorTime, IReacto
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
@@ -292,9 +294,13 @@ class Reactor:
         Returns: the DelayedCall: cancel, delay, reset, getTime, active.
         Source:  IReactorTime.callLater.
         """
+        # hot: benchmarks/ timers.
         loop = self._loop
-        loop.check_thread_of("callLater")
-        return loop.timers.add(delay, checked_callable(callable), args, kw)
+        if get_ident() != loop.thread:
+            loop.check_thread("callLater")
+        if not builtins.callable(callable):
+            raise TypeError(f"callLater needs a callable, not {callable!r}")
+        return loop.timers.add(delay, callable, args, kw)
 
     def getDelayedCalls(self) -> list[DelayedCall]:
         """Those still to come, the engine's own included."""
@@ -402,13 +408,6 @@ class Reactor:
 
     def __repr__(self) -> str:
         return f"<Reactor {self._life.state.value}, {self.poller}>"
-
-
-def checked_callable(given: Callable[..., object]) -> Callable[..., object]:
-    """Raises: TypeError naming what is no callable."""
-    if not callable(given):
-        raise TypeError(f"what is to be called must be callable, not {given!r}")
-    return given
 
 
 def checked_bind(address: tuple[str, int]) -> tuple[str, int]:

@@ -357,10 +357,12 @@ class ConnectionClosed(builtins.ConnectionError):
         Exception.__init__(self, *args)
         self.osError = osError
         self.ended = ended
-        self.errno = _number(osError)
-        self.strerror = getattr(osError, "strerror", None)
-        if isinstance(osError, BaseException):
-            self.__cause__ = osError
+        if osError is not None:
+            # hot: most connections end without an error (benchmarks/ churn).
+            self.errno = _number(osError)
+            self.strerror = getattr(osError, "strerror", None)
+            if isinstance(osError, BaseException):
+                self.__cause__ = osError
 
     def __str__(self) -> str:
         said = self.args or (self.strerror or self.osError,)

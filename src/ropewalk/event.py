@@ -13,7 +13,6 @@ Rejected: one class per step. There are twenty steps and every reader wants to g
 with one loop; the keys of `details` are told beside each step below.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -75,8 +74,7 @@ class EndedBy(StrEnum):
     ERROR = "error"  # any other error of the operating system
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a connection ended: `transport.ended`, and `.ended` of the reason.
 
     Args:   by: who ended it.

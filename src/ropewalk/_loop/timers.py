@@ -156,6 +156,28 @@ class Timers:
         heapify(self.heap)
         self._dead = 0
 
+    def newest(self) -> int:
+        """The serial of the call asked for last."""
+        return self._serial
+
+    def take(self, now: float, newest: int) -> DelayedCall | None:
+        """The first call that is due, out of the heap and marked as called; None if none is, or it is a newer one."""
+        heap = self.heap
+        while heap:
+            entered, serial, call = heap[0]
+            if serial != call._serial or call.func is None:
+                heappop(heap)
+                self._dead -= 1
+            elif entered > now or serial > newest:
+                return None
+            else:
+                heappop(heap)
+                if call.time <= entered:
+                    call.called = 1
+                    return call
+                self._enter(call)
+        return None
+
     def next_time(self) -> float | None:
         """When the next call is due; None if there is none. Dead entries at the top are dropped on the way."""
         heap = self.heap
@@ -170,23 +192,6 @@ class Timers:
             else:
                 return entered
         return None
-
-    def run_due(self, run: Callable[[DelayedCall], None]) -> None:
-        """Hand every call that is due now to `run`, in order; calls asked for meanwhile wait for the next turn.
-
-        Why the limit on the serial: a call that asks for `callLater(0)` again must not keep descriptors waiting
-        (FAULTS E3), also where the clock stands still, as virtual time does.
-        """
-        heap = self.heap
-        now = self.now()
-        newest = self._serial
-        while True:
-            time = self.next_time()
-            if time is None or time > now or heap[0][1] > newest:
-                return
-            call = heappop(heap)[2]
-            call.called = 1
-            run(call)
 
     def living(self) -> list[DelayedCall]:
         return [call for _, serial, call in self.heap if serial == call._serial and call.func is not None]

@@ -177,7 +177,7 @@ class Connector:
 
     # ---- reported from below ----------------------------------------------------------------------------------
 
-    def _established(self, sock: Any, sockaddr: tuple[Any, ...]) -> None:
+    def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None:
         """The dial has a connected socket, still watched by the loop in the dial's name."""
         core = self._core
         self._dial = None
@@ -185,7 +185,7 @@ class Connector:
         core.open_ends.pop(self, None)
         words = core.words
         peer = (words.IPv4Address if len(sockaddr) == 2 else words.IPv6Address)("TCP", *sockaddr)
-        self.transport = stream = Stream(core, self, sock, peer, self.number, self._options)
+        self.transport = stream = Stream(core, self, sock, host, peer, self.number, self._options)
         if core.observers:
             self._report_connected(stream)
         try:

@@ -73,7 +73,7 @@ DIAL: Table[DialState, DialEvent] = Table(
 class Caller(Protocol):
     """Who dials: a Connector."""
 
-    def _established(self, sock: Any, sockaddr: tuple[Any, ...]) -> None: ...
+    def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None: ...
     def _failed(self, exc: BaseException) -> None: ...
 
 
@@ -221,12 +221,13 @@ class Dial:
             self._all_failed()
 
     def _attempt_connected(self, attempt: Attempt) -> None:
-        if attempt.sock.getsockname()[1] == attempt.sockaddr[1] and attempt.is_self_connected():
+        host = attempt.sock.getsockname()
+        if host[1] == attempt.sockaddr[1] and attempt.is_self_connected(host):
             self._met_itself(attempt)
             return
         self._attempts.remove(attempt)
         self.undo()
-        self._caller._established(attempt.sock, attempt.sockaddr)
+        self._caller._established(attempt.sock, host, attempt.sockaddr)
 
     def _attempt_failed(self, attempt: Attempt, exc: BaseException, is_local: bool = False) -> None:
         """Note it; the next one starts at once (RFC 8305 section 5)."""
@@ -359,9 +360,9 @@ class Attempt:
         else:
             self._dial._attempt_connected(self)
 
-    def is_self_connected(self) -> bool:
+    def is_self_connected(self, host: tuple[Any, ...]) -> bool:
         try:
-            return bool(self.sock.getsockname() == self.sock.getpeername())
+            return bool(host == self.sock.getpeername())
         except OSError:
             return False  # Safe because: it was reset already, and its stream will be told.
 

@@ -69,7 +69,7 @@ class Port:
         "_backlog",
         "_burst",
         "_core",
-        "_is_resting",
+        "_is_wildcard",
         "_logged_at",
         "_options",
         "_requested_port",
@@ -100,7 +100,8 @@ class Port:
         self._reserve: Any = None
         self._burst = 1
         self._rest = 0.0
-        self._is_resting = False
+        # Whether each connection's own end has to be asked for, since the port listens on several.
+        self._is_wildcard = True
         self._rest_timer: Any = None
         self._logged_at: float | None = None
         # The Deferred that stopListening gave out, until it has fired.
@@ -153,6 +154,7 @@ class Port:
             raise
         self.sock = sock
         self._address = core.words.address("TCP", sock.getsockname())
+        self._is_wildcard = self._address.host in ("0.0.0.0", "::")
         self.number = core.next_number()
         if core.observers:
             core.report(self.number, Step.LISTENING, address=display(self._address))
@@ -257,7 +259,8 @@ class Port:
         """One connection: a protocol, and a stream for it to talk on."""
         core = self._core
         peer = core.words.address("TCP", sockaddr)
-        stream = Stream(core, self, sock, peer, core.next_number(), self._options)
+        host = None if self._is_wildcard else self._address
+        stream = Stream(core, self, sock, host, peer, core.next_number(), self._options)
         if not core.system.stream_options_inherited:
             try:
                 for setting in self._options.settings:
@@ -291,7 +294,6 @@ class Port:
         # Why also the kernel's "pending network errors" (FAULTS A3): one is over at once, but it may go on.
         self._rest = min(self._rest * 2, _REST_MOST) if self._rest else _REST_FIRST
         self._say(exc, self._rest)
-        self._is_resting = True
         self._core.loop.rewatch(self.sock.fileno(), self, 0)
         self._rest_timer = self._core.loop.call_later(self._rest, self._rested)
 
@@ -319,7 +321,6 @@ class Port:
         return True
 
     def _rested(self) -> None:
-        self._is_resting = False
         self._rest_timer = None
         if self._reserve is None:
             self._restore_reserve()

@@ -172,8 +172,9 @@ class Stream:
     )
 
     def __init__(
-        self, core: Core, owner: Owner, sock: Any, peer: Any, number: int, options: TCPOptions
+        self, core: Core, owner: Owner, sock: Any, host: Any, peer: Any, number: int, options: TCPOptions
     ) -> None:
+        """Args: host: this end, as address or as the kernel gives it; None if only the socket can tell."""
         self._core = core
         self._loop = core.loop
         self._owner: Owner | None = owner
@@ -182,7 +183,7 @@ class Stream:
         self.number = number
         self.protocol: Any = None
         self._peer = peer
-        self._host: Any = None
+        self._host = host
         self._out = b""
         self._box: Outbox | None = None
         self._flow: Flow | None = None
@@ -305,6 +306,9 @@ class Stream:
                 self._user_raised(
                     exc, "readConnectionLost of %r raised; its connection is closed", abort=False
                 )
+        elif self._box is None and not self._out and self._flow is None:
+            self._end_cleanly(EndedBy.PEER)
+            return
         elif self._life is StreamState.CONNECTED:
             # Unlike Twisted: what was written leaves before the connection closes.
             self._by = EndedBy.PEER
@@ -654,7 +658,8 @@ class Stream:
         self._life = LIFE[self._life, StreamEvent.GONE]
         self._plain = False
         self._out = b""
-        self._stop_timer()
+        if self._timer is not None:
+            self._stop_timer()
         self.ended = ended = Ended(
             by,
             self._loop.now() - self._since,
@@ -663,7 +668,8 @@ class Stream:
             text or (None if exc is None else str(exc) or type(exc).__name__),
             getattr(exc, "errno", None),
         )
-        self._stop_producer()
+        if self._flow is not None:
+            self._stop_producer()
         self._close_socket(abort, by)
         if self._box is not None:
             self._box.clear()
@@ -702,7 +708,8 @@ class Stream:
             self._loop.unwatch(self.fd)
             self._mask = -1
         self._core.open_ends.pop(self, None)
-        self._remember_host()
+        if self._host is None:
+            self._host = self._find_host()
         try:
             if abort:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
@@ -832,8 +839,10 @@ class Stream:
 
     def getHost(self) -> Any:
         """This end's address: IPv4Address or IPv6Address."""
-        self._remember_host()
-        return self._host
+        host = self._host
+        if host is None or host.__class__ is tuple:
+            host = self._host = self._find_host()
+        return host
 
     def getPeer(self) -> Any:
         """The other end's address: IPv4Address or IPv6Address."""
@@ -851,12 +860,11 @@ class Stream:
         """How log lines about this connection begin."""
         return f"{type(self.protocol).__name__},{self.number}"
 
-    def _remember_host(self) -> None:
-        if self._host is None and self.sock.fileno() >= 0:
-            try:
-                self._host = self._core.words.address("TCP", self.sock.getsockname())
-            except OSError:
-                pass  # Safe because: a socket that was reset before anybody asked has no name to tell.
+    def _find_host(self) -> Any:
+        try:
+            return self._core.words.address("TCP", self._host or self.sock.getsockname())
+        except OSError:
+            return None  # Safe because: a socket that was reset before anybody asked has no name to tell.
 
     def getTcpNoDelay(self) -> bool:
         """Whether small segments are sent at once (TCP_NODELAY)."""
