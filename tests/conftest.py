@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,9 +45,16 @@ def reactor() -> Iterator[Reactor]:
     """A fresh Reactor; at teardown nothing that was made with it may be left, and after close() nothing of it."""
     from ropewalk import Reactor
 
+    with checked_reactor(Reactor) as fresh:
+        yield fresh
+
+
+@contextmanager
+def checked_reactor(make: Callable[[], Reactor]) -> Iterator[Reactor]:
+    """Any reactor, checked in the same way."""
     gc.collect()
     before = open_descriptors()
-    fresh = Reactor()
+    fresh = make()
     own = open_descriptors()
     yield fresh
     timers = [repr(call) for call in fresh.getDelayedCalls()]
