@@ -801,6 +801,11 @@ class Stream:
     # ---- asking -----------------------------------------------------------------------------------------------
 
     @property
+    def reactor(self) -> Any:
+        """The reactor this connection lives in."""
+        return self._core.reactor
+
+    @property
     def connected(self) -> bool:
         """Whether the socket is still there."""
         return self._life is not StreamState.CLOSED
