@@ -1,0 +1,125 @@
+"""Programs that others wrote, started by a test on loopback and ended by it.
+
+A program that is not on this machine skips the test, with the name of Debian's package that has it; `.ci/run` installs
+them all. Ports are taken from below the range from which the kernel gives ports to outgoing connections: a port that
+is free now is then not taken a moment later by some connection of a test beside us.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from ropewalk import Reactor
+
+# Seconds that nothing here comes near unless it hangs.
+LIMIT = 30.0
+# What has each program, in Debian. Rule: the same list stands in .ci/run.
+PACKAGES = {
+    "redis-server": "redis-server",
+    "nginx": "nginx-light",
+    "nc": "netcat-openbsd",
+    "curl": "curl",
+    "openssl": "openssl",
+}
+
+
+def program(name: str) -> str:
+    """The program's path, or the test is skipped."""
+    found = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt-get install {PACKAGES[name]}")
+    return found
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    for _ in range(100):
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port found")
+
+
+class Child:
+    """A process of the test's own."""
+
+    def __init__(self, command: Sequence[str], output: Path, stdin: int | None = None) -> None:
+        self.output = output
+        with output.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=log, stderr=log
+            )
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + LIMIT
+        while not condition():
+            assert self.process.poll() is None, f"{self.process.args!r} ended:\n{self.said()}"
+            assert time.monotonic() < end, f"{self.process.args!r} is not ready:\n{self.said()}"
+            time.sleep(0.01)
+
+    def listens_on(self, port: int) -> None:
+        """Wait until it accepts connections."""
+
+        def accepts() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port), LIMIT).close()
+            except ConnectionRefusedError:
+                return False
+            return True
+
+        self.wait_until(accepts)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it, by its id; gives its exit status."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait(LIMIT)
+
+
+def run(reactor: Reactor, seconds: float = LIMIT) -> None:
+    """Run it until it is stopped; a test that forgets to, or waits in vain, fails."""
+    limit = reactor.callLater(seconds, reactor.crash)
+    try:
+        reactor.run(installSignalHandlers=False)
+        assert limit.active(), f"not stopped within {seconds} s"
+    finally:
+        if limit.active():
+            limit.cancel()
+
+
+def run_python(text: str, *arguments: str, seconds: float = 60.0) -> str:
+    """Run a program on this very Python, warnings being errors; gives what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", text, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
