@@ -192,7 +192,9 @@ class Endpoint:
         """Source: inet_shutdown, tcp_shutdown."""
         is_over = self.state in OVER
         if self.state is TcpState.SYN_SENT:
-            self.finish(0)
+            # Source: tcp_disconnect: back to a socket that is nothing, but for the error.
+            self.finish(errno.ECONNRESET)
+            self.shut_read = self.shut_write = False
             return
         self.shut_read |= read
         if write and not self.shut_write:

@@ -1,8 +1,8 @@
 """A simulated stream socket: the calls of Python's `socket`, answered by the simulated kernel.
 
 Only what the engine and its users' handles need: bind, listen, connect_ex, accept (through the system), recv, send,
-sendmsg, shutdown, close, names and options. Always non-blocking, as everything is here; errors are raised with the errno
-and the exception class that the real one has.
+sendmsg, shutdown, close, names and options. A new one is blocking, as from Python, and of no use until it is told
+otherwise. Errors are raised with the errno and the exception class that the real one has.
 
 A socket is first nothing, then either a listener or one end of a connection; which of the two it is, is all that is
 decided here. Each call passes the faults on order first, and leaves a row in the trace.
@@ -27,6 +27,7 @@ from ropewalk.simulation.ports import ANY_IPV4, ANY_IPV6, Binding
 from ropewalk.simulation.socket_options import SocketOptions
 from ropewalk.simulation.tcp_states import OVER, TcpState
 from ropewalk.simulation.watching import Watched
+from ropewalk.simulation.world import SimulationError
 
 if TYPE_CHECKING:
     from ropewalk.simulation.host import Host
@@ -51,6 +52,7 @@ class SimulatedSocket:
         "_endpoint",
         "_fd",
         "_host",
+        "_is_blocking",
         "_listener",
         "_local",
         "_options",
@@ -75,6 +77,7 @@ class SimulatedSocket:
         self._listener: Listener | None = None
         self._endpoint = endpoint
         self._phase = Phase.UNCONNECTED if endpoint is None else Phase.CONNECTED
+        self._is_blocking = endpoint is None
         self._fd = host.descriptors.add(self)
         self.watched = Watched(self._fd)
         if endpoint is not None:
@@ -87,12 +90,15 @@ class SimulatedSocket:
         return self._fd
 
     def setblocking(self, flag: bool) -> None:
-        """Raises: ValueError for True: nothing blocks in virtual time."""
-        if flag:
-            raise ValueError("a simulated socket is never blocking")
+        self._is_blocking = flag
 
-    def gettimeout(self) -> float:
-        return 0.0
+    def gettimeout(self) -> float | None:
+        return None if self._is_blocking else 0.0
+
+    def check_not_blocking(self, call: str) -> None:
+        """Raises: SimulationError for a call that could wait: it would stop the only thread there is, for ever."""
+        if self._is_blocking:
+            raise SimulationError(f"{call} on {self!r}, which is blocking; call setblocking(False) first")
 
     def detach(self) -> int:
         """Give the number away; the kernel's socket stays open under it."""
@@ -217,6 +223,7 @@ class SimulatedSocket:
 
     def connect_ex(self, sockaddr: Any) -> int:
         """Start to connect, or tell how it went; an errno, 0 for connected."""
+        self.check_not_blocking("connect")
         try:
             self._enter("connect")
             target, scope = parse("connect", self.family, sockaddr)
@@ -334,7 +341,7 @@ class SimulatedSocket:
     def _release_port(self) -> None:
         """A port held by bind is given back, unless a connection took it over."""
         binding, self._binding = self._binding, None
-        if binding is not None and (self._endpoint is None or self._endpoint.binding is None):
+        if binding is not None and self._endpoint is None:
             self._host.stack.ports.release(binding)
 
     @property

@@ -65,6 +65,8 @@ class SimulatedPoller:
         file = host.descriptors.files.get(fd)
         if file is None or self._fd < 0:
             raise kernel_error(errno.EBADF)
+        if fd == self._fd:
+            raise kernel_error(errno.EINVAL)
         if not isinstance(getattr(file, "watched", None), Watched):
             raise kernel_error(errno.EPERM)
         if fd not in self._masks:

@@ -61,7 +61,7 @@ class SimulatedSystem:
         return self._host.world.now
 
     def socket(
-        self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
+        self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0, /
     ) -> SimulatedSocket:
         host = self._host
         host.faults.enter("socket")
@@ -79,6 +79,7 @@ class SimulatedSystem:
         host = self._host
         if listener.fileno() < 0:
             raise kernel_error(errno.EBADF)
+        listener.check_not_blocking("accept")
         try:
             host.faults.enter("accept", listener)
         except OSError as refusal:
