@@ -1,4 +1,4 @@
-"""Fixtures of the tests with real counterparts."""
+"""Fixtures of the tests with real counterparts, and the figures they measure, told at the end of the run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.real.counterparts import Child
+
+FIGURES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
@@ -23,3 +25,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
     yield start
     for child in reversed(children):
         child.end()
+
+
+@pytest.fixture
+def figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """`figure(text)`: what was measured. Rule: it is told, never asserted; machines differ."""
+    return pytestconfig.stash.setdefault(FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    told = config.stash.get(FIGURES, [])
+    if told:
+        terminalreporter.section("figures of tests/real")
+        for text in told:
+            terminalreporter.write_line(text)

@@ -56,13 +56,17 @@ def free_port() -> int:
 
 
 class Child:
-    """A process of the test's own."""
+    """A process of the test's own; it works in the folder in which its output goes."""
 
     def __init__(self, command: Sequence[str], output: Path, stdin: int | None = None) -> None:
         self.output = output
         with output.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL if stdin is None else stdin, stdout=log, stderr=log
+                command,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=log,
+                stderr=log,
+                cwd=output.parent,
             )
 
     def said(self) -> str:

@@ -163,7 +163,7 @@ def large_file(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def test_a_download_of_100_MiB_has_its_checksum(reactor, files, port):
+def test_a_download_of_100_MiB_has_its_checksum(reactor, files, port, figure):
     expected = large_file(files / "large", 100 * MIB)
 
     async def story(http, lost):
@@ -178,7 +178,7 @@ def test_a_download_of_100_MiB_has_its_checksum(reactor, files, port):
         assert reason.ended.received > 100 * MIB
         return seconds
 
-    print(f"100 MiB in {drive(reactor, port, story):.2f} s, SHA-256 included")
+    figure(f"100 MiB from nginx: {drive(reactor, port, story):.2f} s, SHA-256 included")
 
 
 def test_an_upload_of_64_MiB_by_a_producer_is_stored_unchanged(reactor, files, port, tmp_path):
