@@ -291,7 +291,7 @@ def test_the_sequence_of_a_whole_life_has_the_participants_a_reader_asks_about()
         "app->>address2: sent 20.0 MB in all",
         "address2->>app: received 24 B in all",
         "address2->>engine: closed by the peer",
-        "engine->>app: connectionLost by the peer after 6.12 s: ConnectionDone#59; received 24 B, sent 20.0 MB",
+        "engine->>app: connectionLost, by the peer after 6.12 s: ConnectionDone#59; received 24 B, sent 20.0 MB",
     ]
 
 

@@ -170,16 +170,16 @@ class Output:
         raise AssertionError("standard output is never read")
 
     def doWrite(self) -> None:
+        waiting = self.waiting
         try:
-            taken = os.write(self.fd, self.waiting[: self.chunk])
+            taken = os.write(self.fd, waiting[: self.chunk])
         except BlockingIOError:
             return  # Safe because: somebody else filled it first; readiness comes again.
         except OSError as exc:
             self._break(exc)
             return
-        # Why: deleting from the front of a bytearray moves a pointer, not the bytes.
-        del self.waiting[:taken]
-        if not self.waiting:
+        del waiting[:taken]  # Why a bytearray: this moves a pointer, not the bytes.
+        if not waiting:
             self.reactor.removeWriter(self)
             self._emptied()
 

@@ -123,7 +123,7 @@ class _Drawing:
             self.arrow("engine", line, other, f"closed {endings[by]}")
         else:
             self.note(f"closed {endings[by]}" if by is not None else "closed")
-        self.arrow("engine", "->>", "app", f"connectionLost {said}")
+        self.arrow("engine", "->>", "app", f"connectionLost, {said}")
 
     def other(self) -> str:
         """The participant at the other end; a timeline without a beginning never told who that is."""
