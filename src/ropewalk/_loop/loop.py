@@ -127,7 +127,7 @@ class Loop:
         if calls:
             self._run_calls()
         if timers and timers[0][0] <= self.now():
-            self._run_timers()
+            self.timers.run_due(self)
         if due:
             self.settle()
         # 4. Why the order: a thread appends its call before it looks at _asleep; we set _asleep before we look at
@@ -173,32 +173,6 @@ class Loop:
                 self.settle()
         if self.due:
             self.settle()
-
-    def _run_timers(self) -> None:
-        """Step 2. Calls asked for meanwhile wait for the next turn.
-
-        Why the limit on the serial: a call that asks for `callLater(0)` again must not keep descriptors waiting
-        (FAULTS E3), also where the clock stands still, as virtual time does.
-        """
-        # hot: benchmarks/ timers.
-        timers = self.timers
-        now = self.now()
-        newest = timers.newest()
-        while True:
-            call = timers.take(now, newest)
-            if call is None:
-                return
-            func, args, kw, context = call.func, call.args, call.kw, call.context
-            call.func = call.args = call.kw = call.context = None
-            try:
-                if kw:
-                    context.run(func, *args, **kw)  # type: ignore[union-attr, arg-type]
-                else:
-                    context.run(func, *args)  # type: ignore[union-attr, arg-type]
-            except BaseException as exc:
-                self.user_error(exc, "the delayed call %r raised", func)
-            if self.due:
-                self.settle()
 
     def settle(self) -> None:
         """Step 3. Those that become due meanwhile wait for the next settling: descriptors come in between."""

@@ -142,9 +142,10 @@ class Dial:
         if self._state is DialState.OVER:
             return
         self._state = DIAL[self._state, DialEvent.END]
-        if self._deadline is not None:
+        # Why asked: users may have cancelled every call of getDelayedCalls, ours included.
+        if self._deadline is not None and not self._deadline.cancelled:
             self._deadline.cancel()
-        if self._stagger is not None:
+        if self._stagger is not None and not self._stagger.cancelled:
             self._stagger.cancel()
         if self._look_up is not None:
             self._look_up.cancel()
@@ -252,7 +253,7 @@ class Dial:
     def _attempt_over(self) -> None:
         """An attempt that was under way has failed."""
         stagger, self._stagger = self._stagger, None
-        if stagger is not None:
+        if stagger is not None and not stagger.cancelled:
             stagger.cancel()
         self._try_next()
 

@@ -34,10 +34,21 @@ from typing import Any, Protocol
 
 from ropewalk._loop.poller import ERR, HUP, IN, OUT
 from ropewalk._net.core import Core
+from ropewalk._net.ending import (
+    PEER_CLOSED,
+    SHUT_DOWN,
+    WE_ABORTED,
+    WE_CLOSED,
+    Verdict,
+    broken,
+    overrun,
+    raised,
+    stalled,
+)
 from ropewalk._net.flow import Flow
 from ropewalk._net.options import TCPOptions, check_limits, keep_alive_settings
 from ropewalk._net.outbox import Outbox
-from ropewalk.event import Ended, EndedBy, Step
+from ropewalk.event import Ended, Step
 from ropewalk.machine import Table
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
@@ -126,22 +137,11 @@ class Owner(Protocol):
     def _lost(self, stream: Stream, reason: Any) -> None: ...
 
 
-class Verdict:
-    """Why a stream is about to be aborted, until the handler that asked for it has returned."""
-
-    __slots__ = ("by", "text")
-
-    def __init__(self, by: EndedBy, text: str | None) -> None:
-        self.by = by
-        self.text = text
-
-
 class Stream:
     """The transport of a TCP connection; what protocols know as `self.transport`."""
 
     __slots__ = (
         "_box",
-        "_by",
         "_core",
         "_flow",
         "_host",
@@ -162,6 +162,7 @@ class Stream:
         "_sent",
         "_since",
         "_timer",
+        "_verdict",
         "_write_side",
         "closeTimeout",
         "ended",
@@ -198,7 +199,7 @@ class Stream:
         self._received = self._sent = 0
         self._since = 0.0
         self._timer: Any = None
-        self._by: Any = None
+        self._verdict = WE_CLOSED
         self.ended: Ended | None = None
         self._read_side = ReadSide.OPEN
         self._write_side = WriteSide.OPEN
@@ -220,13 +221,14 @@ class Stream:
             self._mask = IN
         except OSError as exc:
             trouble = exc
+            self._mask = -1
             self._core.open_ends[self] = None
         try:
             protocol.makeConnection(self)
         except BaseException as exc:
-            self._user_raised(exc, "connectionMade of %r raised; its connection is aborted", abort=True)
+            self._user_raised(exc, "connectionMade of %r raised; its connection is aborted", with_reset=True)
         if trouble is not None:
-            self._end_by_error(trouble)
+            self._end(broken(trouble))
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
@@ -259,7 +261,7 @@ class Stream:
         try:
             self.protocol.dataReceived(data)
         except BaseException as exc:
-            self._user_raised(exc, "dataReceived of %r raised; its connection is closed", abort=False)
+            self._user_raised(exc, "dataReceived of %r raised; its connection is closed", with_reset=False)
 
     def _goes_on_reading(self, event: int) -> bool:
         """Deal with all but plain readability; whether there may be something to read still."""
@@ -277,7 +279,7 @@ class Stream:
         """An error or a hang-up that no read will tell of. It cannot be masked, so it is acted upon now."""
         number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number or event & ERR or self._write_side is not WriteSide.SHUT:
-            self._end_by_error(OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET)))
+            self._end(broken(OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET))))
         elif self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
             # Both sides are shut, but what the peer sent is not read yet, since the user paused. Nothing more can
             # happen to this socket: out of the poller, kept alive here, until resumeProducing.
@@ -285,14 +287,14 @@ class Stream:
             self._loop.unwatch(self.fd)
             self._mask = -1
         else:
-            self._end_cleanly(EndedBy.PEER)
+            self._end(PEER_CLOSED)
 
     def _peer_ended(self, event: int) -> None:
         """`recv` gave b"": the peer's FIN, unless the socket holds an error."""
         if event & ERR:
             number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number:
-                self._end_by_error(OSError(number, os.strerror(number)))
+                self._end(broken(OSError(number, os.strerror(number))))
                 return
         core = self._core
         self._read_side = READ_SIDE[self._read_side, StreamEvent.PEER_ENDED]
@@ -304,14 +306,14 @@ class Stream:
                 half_close()
             except BaseException as exc:
                 self._user_raised(
-                    exc, "readConnectionLost of %r raised; its connection is closed", abort=False
+                    exc, "readConnectionLost of %r raised; its connection is closed", with_reset=False
                 )
         elif self._box is None and not self._out and self._flow is None:
-            self._end_cleanly(EndedBy.PEER)
+            self._end(PEER_CLOSED)
             return
         elif self._life is StreamState.CONNECTED:
             # Unlike Twisted: what was written leaves before the connection closes.
-            self._by = EndedBy.PEER
+            self._verdict = PEER_CLOSED
             self._life = LIFE[self._life, StreamEvent.CLOSE_ASKED]
             self._stop_producer()
         if self._life is not StreamState.CLOSED:
@@ -364,7 +366,7 @@ class Stream:
         box.append(data)
         high, _, hard = self._limits
         if hard is not None and box.size > hard:
-            self._abort(Verdict(EndedBy.ERROR, f"{box.size} bytes wait to be sent, the hard limit is {hard}"))
+            self._abort(overrun(box.size, hard))
             return
         flow = self._flow
         if flow is not None and flow.wrote(box.size, high):
@@ -421,7 +423,7 @@ class Stream:
         if self._life is StreamState.CLOSED:
             return
         if self._life is StreamState.ABORTING:
-            self._end_aborted()
+            self._end(self._verdict)
             return
         if self._out:
             # A fast write that the poller's "writable" outran; `flush` finds nothing left to do.
@@ -478,7 +480,7 @@ class Stream:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError as exc:
-                self._end_by_error(exc)
+                self._end(broken(exc))
                 return False
             told = getattr(self.protocol, "writeConnectionLost", None)
             if told is not None:
@@ -486,15 +488,15 @@ class Stream:
                     told()
                 except BaseException as exc:
                     self._user_raised(
-                        exc, "writeConnectionLost of %r raised; its connection is closed", abort=False
+                        exc, "writeConnectionLost of %r raised; its connection is closed", with_reset=False
                     )
                 if self.disconnected:
                     return False
             if self._read_side is ReadSide.ENDED:
-                self._end_cleanly(EndedBy.PEER)
+                self._end(PEER_CLOSED)
                 return False
         if self._life is StreamState.CLOSING:
-            self._end_cleanly(self._by)
+            self._end(self._verdict)
             return False
         return True
 
@@ -520,7 +522,7 @@ class Stream:
                 else:
                     return
             except OSError as exc:
-                self._end_by_error(exc)
+                self._end(broken(exc))
                 return
             self._mask = wanted
         if self._life is StreamState.CLOSING:
@@ -539,7 +541,7 @@ class Stream:
     def _trouble(self, exc: OSError) -> None:
         """recv or send failed: rest a little if the kernel is out of buffers, else the connection is lost."""
         if exc.errno not in _OUT_OF_BUFFERS:
-            self._end_by_error(exc)
+            self._end(broken(exc))
         elif not self._resting:
             self._resting = True
             self._plain = False
@@ -563,7 +565,7 @@ class Stream:
         if get_ident() != loop.thread:
             loop.check_thread("loseConnection")
         if self._life is StreamState.CONNECTED:
-            self._by = EndedBy.US
+            self._verdict = WE_CLOSED
             self._life = LIFE[self._life, StreamEvent.CLOSE_ASKED]
             box = self._leave_fast_path()
             if self._core.observers:
@@ -578,11 +580,11 @@ class Stream:
         loop = self._loop
         if get_ident() != loop.thread:
             loop.check_thread("abortConnection")
-        self._abort(Verdict(EndedBy.US_ABORTED, None))
+        self._abort(WE_ABORTED)
 
     def _abort(self, verdict: Verdict) -> None:
         if self._life is StreamState.CONNECTED or self._life is StreamState.CLOSING:
-            self._by = verdict
+            self._verdict = verdict
             self._life = LIFE[self._life, StreamEvent.ABORT_ASKED]
             self._leave_fast_path().clear()
 
@@ -607,14 +609,12 @@ class Stream:
 
     def _no_progress(self) -> None:
         self._timer = None
-        waiting = self._box.size if self._box is not None else 0
-        text = f"no progress for {self.closeTimeout} s while closing, {waiting} bytes not sent"
-        self._end(EndedBy.TIMEOUT, self._core.words.error.ConnectionLost, None, text, abort=True)
+        self._end(stalled(self.closeTimeout, self._box.size if self._box is not None else 0))
 
     def discard(self) -> None:
         """Close the socket of a stream that was never started: there is no protocol to tell."""
         self._life = LIFE[self._life, StreamEvent.GONE]
-        self.ended = Ended(EndedBy.US, 0.0, 0, 0)
+        self.ended = WE_CLOSED.ended(0.0, 0, 0)
         self._loop.unwatch(self.fd)
         self._owner = None
         self.sock.close()
@@ -622,104 +622,63 @@ class Stream:
     # ---- ending, for real -------------------------------------------------------------------------------------
 
     def shut_down(self) -> None:
-        self._end(
-            EndedBy.SHUTDOWN, self._core.words.error.ConnectionLost, None, "the reactor was stopped", False
-        )
+        self._end(SHUT_DOWN)
 
-    def _end_cleanly(self, by: EndedBy) -> None:
-        self._end(by, self._core.words.error.ConnectionDone, None, None, abort=False)
-
-    def _end_aborted(self) -> None:
-        error = self._core.words.error
-        kind = error.ConnectionAborted if self._by.by is EndedBy.US_ABORTED else error.ConnectionLost
-        self._end(self._by.by, kind, None, self._by.text, abort=True)
-
-    def _end_by_error(self, exc: OSError) -> None:
-        if exc.errno in (errno.ECONNRESET, errno.EPIPE):
-            by = EndedBy.PEER_RESET
-        elif exc.errno == errno.ETIMEDOUT:
-            by = EndedBy.TIMEOUT
-        else:
-            by = EndedBy.ERROR
-        self._end(by, self._core.words.error.ConnectionLost, exc, None, abort=False)
-
-    def _user_raised(self, exc: BaseException, message: str, abort: bool) -> None:
+    def _user_raised(self, exc: BaseException, message: str, with_reset: bool) -> None:
         self._loop.user_error(exc, message, self.protocol)
         if not isinstance(exc, (SystemExit, KeyboardInterrupt)):
-            self._end(EndedBy.EXCEPTION, None, exc, None, abort)
+            self._end(raised(exc, with_reset))
 
-    def _end(self, by: EndedBy, kind: Any, exc: BaseException | None, text: str | None, abort: bool) -> None:
-        """The one way out: socket closed, protocol told, owner told. Never on the stack of a user's own call.
-
-        Args: kind: the reason's class; None if `exc`, raised by user code, is the reason itself.
-        """
+    def _end(self, verdict: Verdict) -> None:
+        """The one way out: socket closed, protocol told, owner told. Never on the stack of a user's own call."""
         if self._life is StreamState.CLOSED:
             return
         self._life = LIFE[self._life, StreamEvent.GONE]
+        core, loop = self._core, self._loop
         self._plain = False
         self._out = b""
+        self.ended = ended = verdict.ended(loop.now() - self._since, self._received, self._sent)
         if self._timer is not None:
             self._stop_timer()
-        self.ended = ended = Ended(
-            by,
-            self._loop.now() - self._since,
-            self._received,
-            self._sent,
-            text or (None if exc is None else str(exc) or type(exc).__name__),
-            getattr(exc, "errno", None),
-        )
         if self._flow is not None:
             self._stop_producer()
-        self._close_socket(abort, by)
         if self._box is not None:
             self._box.clear()
-        reason: BaseException
-        if kind is None:
-            assert exc is not None
-            reason = exc
-        else:
-            # Why without traceback: its frames hold this stream, and a reason kept by the user would be a cycle.
-            os_error = None if exc is None else exc.with_traceback(None)
-            reason = kind(*([text] if text else []), osError=os_error, ended=ended)
-        protocol, self.protocol = self.protocol, None
-        owner, self._owner = self._owner, None
-        core = self._core
+        self._close_socket(verdict)
+        reason = verdict.reason(core.words.error, ended)
+        protocol, owner = self.protocol, self._owner
+        self.protocol = self._owner = None
         if core.observers:
-            core.report(
-                self.number,
-                Step.CLOSED,
-                by=by.value,
-                reason=type(reason).__name__,
-                error=ended.error,
-                errno=ended.errno,
-                seconds=ended.seconds,
-                received=ended.received,
-                sent=ended.sent,
-            )
+            self._report_closed(ended, reason)
         failure = core.words.Failure(reason)
         if protocol is not None:
-            self._loop.call_user(protocol.connectionLost, failure)
+            loop.call_user(protocol.connectionLost, failure)
         assert owner is not None
         owner._lost(self, failure)
 
-    def _close_socket(self, abort: bool, by: EndedBy) -> None:
+    def _close_socket(self, verdict: Verdict) -> None:
         sock = self.sock
         if self._mask >= 0:
             self._loop.unwatch(self.fd)
             self._mask = -1
-        self._core.open_ends.pop(self, None)
+        else:
+            self._core.open_ends.pop(self, None)
         if self._host is None:
             self._host = self._find_host()
         try:
-            if abort:
+            if verdict.with_reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            elif by is EndedBy.US and self._read_side is ReadSide.OPEN:
+            elif verdict is WE_CLOSED and self._read_side is ReadSide.OPEN:
                 for _ in range(_DISCARD_READS):
                     if not sock.recv(READ_SIZE):
                         break
         except OSError:
             pass  # Safe because: both are courtesies; the socket is closed whatever they say.
         sock.close()
+
+    def _report_closed(self, ended: Ended, reason: BaseException) -> None:
+        facts: dict[str, object] = {"reason": type(reason).__name__, **ended._asdict(), "by": ended.by.value}
+        self._core.report(self.number, Step.CLOSED, **facts)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
