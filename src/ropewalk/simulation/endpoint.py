@@ -4,10 +4,6 @@ The answers to a program's calls are those of Linux, in the order in which its c
 is data, a FIN and an error at once is not a matter of taste, it is what the engine above has to live with. Each claim is
 checked against the real kernel in tests/contract/test_kernel.py.
 
-Flow control is by credit: an end may send what the other's buffer has room for; reading gives credit back once half of the
-buffer has been freed, so that no silly small windows are announced. What was sent counts in the send buffer until it is
-acknowledged, one latency later.
-
 An endpoint whose socket was closed is an *orphan*: it still sends what waits and its FIN, and answers further data with a
 reset. It must never know descriptors or pollers: it tells its owner that something changed, and no more.
 
@@ -18,10 +14,10 @@ Sources: Linux 6.x net/ipv4/tcp.c (tcp_poll, tcp_recvmsg_locked, tcp_sendmsg_loc
 from __future__ import annotations
 
 import errno
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ropewalk.machine import step
+from ropewalk.simulation.buffers import ReceiveBuffer, SendBuffer
 from ropewalk.simulation.faults import kernel_error
 from ropewalk.simulation.network import ACK, DATA, FIN, OPEN, RST, Wire
 from ropewalk.simulation.socket_options import SocketOptions
@@ -39,8 +35,6 @@ IN, OUT, ERR, HUP = 1, 4, 8, 16
 Name = tuple[str, int]
 """An address without `%scope`, and a port."""
 
-# The most bytes of one packet. Source: what Linux hands on in one piece with segmentation offload, 64 KiB.
-_SEGMENT = 65_536
 # Seconds. Source: tcp(7), tcp_fin_timeout, and the fixed TCP_TIMEWAIT_LEN of Linux; both 60.
 _FIN_WAIT = 60.0
 TIME_WAIT = 60.0
@@ -64,14 +58,10 @@ class Endpoint:
     """One end of a connection."""
 
     __slots__ = (
-        "_credit",
         "_error",
         "_fin_is_sent",
-        "_freed",
-        "_in_flight",
         "_received",
         "_unsent",
-        "_unsent_size",
         "binding",
         "bytes_received",
         "bytes_sent",
@@ -84,7 +74,6 @@ class Endpoint:
         "options",
         "owner",
         "peer",
-        "received_size",
         "remote",
         "scope",
         "shut_read",
@@ -114,22 +103,17 @@ class Endpoint:
         self.last_heard = 0.0
         self.bytes_received = 0
         self.bytes_sent = 0
-        self.received_size = 0
         self._error = 0
         self._fin_is_sent = False
-        self._unsent: deque[bytes] = deque()
-        self._unsent_size = 0
-        self._in_flight = 0
-        self._credit = 0
-        self._received: deque[bytes] = deque()
-        self._freed = 0
+        self._unsent = SendBuffer()
+        self._received = ReceiveBuffer()
 
     # ---- the handshake ----------------------------------------------------------------------------------------
 
     def meet(self, peer: Endpoint) -> None:
         """Learn who the other end is; from now on packets go there."""
         self.peer = peer
-        self._credit = peer.options.receive_capacity
+        self._unsent.credit = peer.options.receive_capacity
         self.last_heard = self.stack.world.now
         path = self.stack.network.path(self.stack.host, peer.stack.host)
         self.wire = Wire(self.stack.world, path, self, peer)
@@ -147,7 +131,7 @@ class Endpoint:
         if self.state in OVER or (self.shut_read and self.shut_write):
             bits |= HUP
         if self.state is not TcpState.SYN_SENT:
-            if self._received:
+            if self._received.size:
                 bits |= IN
             if self.shut_write or self._is_roomy():
                 bits |= OUT
@@ -165,21 +149,24 @@ class Endpoint:
             if not error:
                 error = errno.EAGAIN if self.state is TcpState.SYN_SENT else errno.EPIPE
             raise kernel_error(error)
-        size = min(len(data), self.options.send_capacity - self._unsent_size - self._in_flight)
+        size = min(len(data), self._unsent.room(self.options.send_capacity))
         if size <= 0:
             if not data:
                 return 0
             raise kernel_error(errno.EAGAIN)
-        self._unsent.append(data if size == len(data) else data[:size])
-        self._unsent_size += size
+        self._unsent.add(data if size == len(data) else data[:size])
         self.bytes_sent += size
         self._push()
         return size
 
     def recv(self, size: int) -> bytes:
         """Give what came, `size` bytes at most; b"" at the end. Source: tcp_recvmsg_locked."""
-        if self._received:
-            return self._take(size)
+        if self._received.size:
+            data = self._received.take(size)
+            credit = self._received.credit_back(self.options.receive_capacity)
+            if credit and not self.fin_came and self.state not in OVER:
+                self._answer(ACK, (0, credit, False))
+            return data
         if self.fin_came:
             return b""
         if self._error:
@@ -209,12 +196,12 @@ class Endpoint:
         """The last descriptor is gone. Source: __tcp_close."""
         self.owner = None
         if self.state in OVER:
-            self._forget_received()
+            self._received.clear()
             if self.state is TcpState.CLOSED:
                 self.stack.forget(self)
         elif self.state is TcpState.SYN_SENT:
             self.finish(0)
-        elif self._received or self.options.lingers_zero:
+        elif self._received.size or self.options.lingers_zero:
             self.abort()
         else:
             self.shut_read = True
@@ -225,9 +212,9 @@ class Endpoint:
 
     def abort(self) -> None:
         """Reset the connection: the peer is told, what waits is thrown away."""
-        if self.state in _NEED_RESET or self._received:
+        if self.state in _NEED_RESET or self._received.size:
             self._answer(RST)
-        self._forget_received()
+        self._received.clear()
         self.finish(0)
 
     # ---- what a packet does -----------------------------------------------------------------------------------
@@ -260,7 +247,6 @@ class Endpoint:
         self._error = error
         self.shut_read = self.shut_write = True
         self._unsent.clear()
-        self._unsent_size = 0
         self._step(TcpEvent.DROPPED)
         self._end_handshake()
         self.stack.forget(self)
@@ -276,8 +262,7 @@ class Endpoint:
             self._answer(RST)
             self.finish(errno.ECONNRESET)
             return
-        self._received.append(data)
-        self.received_size += len(data)
+        self._received.add(data)
         self.bytes_received += len(data)
         self._answer(ACK, (len(data), 0, False))
         self.changed()
@@ -286,8 +271,8 @@ class Endpoint:
         if self.state in OVER:
             return
         was_roomy = self._is_roomy()
-        self._in_flight -= size
-        self._credit += credit
+        self._unsent.in_flight -= size
+        self._unsent.credit += credit
         self._push()
         if is_fin:
             self._step(TcpEvent.FIN_ACKED)
@@ -329,19 +314,9 @@ class Endpoint:
     def _push(self) -> None:
         """Send what there is credit for, then the FIN if it is time."""
         unsent = self._unsent
-        while unsent and self._credit > 0:
-            data = unsent[0]
-            room = min(self._credit, _SEGMENT)
-            if len(data) > room:
-                unsent[0] = data[room:]
-                data = data[:room]
-            else:
-                unsent.popleft()
-            self._unsent_size -= len(data)
-            self._in_flight += len(data)
-            self._credit -= len(data)
+        while data := unsent.next():
             self._answer(DATA, data, len(data))
-        if not unsent and self.shut_write and not self._fin_is_sent:
+        if self.shut_write and unsent.is_empty() and not self._fin_is_sent:
             self._fin_is_sent = True
             self._answer(FIN)
 
@@ -357,42 +332,11 @@ class Endpoint:
                 self.stack.worry(self)
 
     def _is_roomy(self) -> bool:
-        """Whether a poller reports OUT: a third of the buffer is free. Source: sk_stream_is_writeable."""
-        return 3 * (self._unsent_size + self._in_flight) <= 2 * self.options.send_capacity
+        return self._unsent.is_roomy(self.options.send_capacity)
 
     @property
     def awaits_answer(self) -> bool:
-        return self._in_flight > 0 or (self._fin_is_sent and self.state not in OVER)
-
-    # ---- receiving --------------------------------------------------------------------------------------------
-
-    def _take(self, size: int) -> bytes:
-        received = self._received
-        data = received.popleft()
-        if len(data) < size and received:
-            parts = [data]
-            missing = size - len(data)
-            while received and missing > 0:
-                part = received.popleft()
-                parts.append(part)
-                missing -= len(part)
-            data = b"".join(parts)
-        if len(data) > size:
-            received.appendleft(data[size:])
-            data = data[:size]
-        self.received_size -= len(data)
-        self._give_credit(len(data))
-        return data
-
-    def _give_credit(self, size: int) -> None:
-        self._freed += size
-        if 2 * self._freed >= self.options.receive_capacity and not self.fin_came and self.state not in OVER:
-            credit, self._freed = self._freed, 0
-            self._answer(ACK, (0, credit, False))
-
-    def _forget_received(self) -> None:
-        self._received.clear()
-        self.received_size = 0
+        return self._unsent.in_flight > 0 or (self._fin_is_sent and self.state not in OVER)
 
     # ---- the end ----------------------------------------------------------------------------------------------
 
