@@ -203,7 +203,7 @@ def test_curl_keeps_one_connection_for_ten_requests(reactor, tmp_path: Path):
 
 
 def test_curl_sends_a_body_whole(reactor):
-    factory, url = http_server(reactor)
+    _, url = http_server(reactor)
     data = os.urandom(3_000_000)
     said = curl(reactor, "--request", "PUT", "--header", "Expect:", "--data-binary", "@-", url, data=data)
     assert said == hashlib.sha256(data).hexdigest().encode()
@@ -211,7 +211,7 @@ def test_curl_sends_a_body_whole(reactor):
 
 def test_curl_slowed_down_still_gets_every_byte(reactor):
     """A reader that takes 20 MB/s: the kernel's buffer fills, and what waits leaves when there is room."""
-    factory, url = http_server(reactor)
+    _, url = http_server(reactor)
     assert curl(reactor, "--limit-rate", "20M", url) == BODY
 
 
