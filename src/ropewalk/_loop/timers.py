@@ -37,31 +37,25 @@ class Runner(Protocol):
 class DelayedCall:
     """One call that was put off; what `callLater` returns."""
 
-    __slots__ = (
-        "_entered",
-        "_serial",
-        "_timers",
-        "args",
-        "called",
-        "cancelled",
-        "context",
-        "func",
-        "kw",
-        "time",
-    )
+    __slots__ = ("_serial", "_timers", "args", "called", "context", "func", "kw", "time")
 
     def __init__(
         self, timers: Timers, time: float, func: Callable[..., object], args: Any, kw: dict[str, Any] | None
     ) -> None:
         self._timers = timers
-        self.time = self._entered = time
-        self._serial = 0
+        self.time = time
+        # None once the call was made or cancelled.
         self.func: Callable[..., object] | None = func
         self.args = args
         self.kw = kw
         self.context: Context | None = copy_context()
-        self.called = 0
-        self.cancelled = 0
+        self.called = False
+        self._serial = 0
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.func is None and not self.called
 
     def getTime(self) -> float:
         """When the call is due.
@@ -72,16 +66,15 @@ class DelayedCall:
 
     def active(self) -> bool:
         """Whether the call is still to come."""
-        return not (self.called or self.cancelled)
+        return self.func is not None
 
     def cancel(self) -> None:
         """Make sure the call never happens.
 
         Raises: AlreadyCalled, AlreadyCancelled.
         """
-        if self.called or self.cancelled:
+        if self.func is None:
             self._refuse()
-        self.cancelled = 1
         # Why at once: a cancelled call may surface much later; what it holds should be free now.
         self.func = self.args = self.kw = self.context = None
         timers = self._timers
@@ -94,7 +87,7 @@ class DelayedCall:
 
         Raises: AlreadyCalled, AlreadyCancelled.
         """
-        if self.called or self.cancelled:
+        if self.func is None:
             self._refuse()
         self._timers.move(self, self.time + secondsLater)
 
@@ -103,7 +96,7 @@ class DelayedCall:
 
         Raises: AlreadyCalled, AlreadyCancelled; ValueError for a negative or not finite number.
         """
-        if self.called or self.cancelled:
+        if self.func is None:
             self._refuse()
         timers = self._timers
         timers.move(self, timers.now() + checked_delay(secondsFromNow))
@@ -144,24 +137,21 @@ class Timers:
         return call
 
     def move(self, call: DelayedCall, time: float) -> None:
+        is_sooner = time < call.time
         call.time = time
-        if time < call._entered:
+        if is_sooner:
             self._enter(call)
             self._dead += 1
 
     def _enter(self, call: DelayedCall) -> None:
         self._serial = call._serial = serial = self._serial + 1
-        call._entered = call.time
         heappush(self.heap, (call.time, serial, call))
 
     def rebuild(self) -> None:
         """Keep the living entries only. In place: the loop holds the list."""
-        living = [
-            (c._entered, serial, c)
-            for _, serial, c in self.heap
-            if serial == c._serial and c.func is not None
+        self.heap[:] = [
+            entry for entry in self.heap if entry[1] == entry[2]._serial and entry[2].func is not None
         ]
-        self.heap[:] = living
         heapify(self.heap)
         self._dead = 0
 
@@ -189,7 +179,7 @@ class Timers:
                 self._enter(call)
                 continue
             args, kw, context = call.args, call.kw, call.context
-            call.called = 1
+            call.called = True
             call.func = call.args = call.kw = call.context = None
             try:
                 if kw:
