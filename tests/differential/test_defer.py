@@ -103,7 +103,8 @@ class Run:
             if kind == "raise":
                 raise Planned(number)
             if kind == "trap" and isinstance(result, FAILURES):
-                return describe(result.trap(Planned)())
+                result.trap(Planned)
+                return "trapped"
             if kind == "wait" and owner < number < DEFERREDS:
                 return self.each[number]
             if kind == "fired":

@@ -425,6 +425,20 @@ def test_pausing_inside_a_callback_holds_the_next_one():
     assert seen == ["next"]
 
 
+def test_unpausing_inside_a_callback_runs_nothing_out_of_turn():
+    seen = []
+    deferred = Deferred()
+
+    def hold(result):
+        deferred.pause()
+        deferred.unpause()
+        seen.append("held")
+
+    deferred.addCallback(hold).addCallback(lambda r: seen.append("next"))
+    deferred.callback(1)
+    assert seen == ["held", "next"]
+
+
 def test_cancelling_fails_with_cancelled_error():
     seen = []
     deferred = Deferred().addErrback(lambda f: seen.append(f.type))

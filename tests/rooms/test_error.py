@@ -121,7 +121,7 @@ def test_a_close_reason_of_an_exception_takes_errno_and_cause():
     assert str(reason) == "the connection was lost: Connection reset by peer (ECONNRESET)"
 
 
-@pytest.mark.parametrize("kind", CONNECT + CLOSED)
+@pytest.mark.parametrize("kind", [*CONNECT, *CLOSED])
 def test_an_error_without_an_errno_says_none(kind):
     assert kind().errno is None
 
