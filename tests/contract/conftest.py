@@ -9,7 +9,7 @@ import pytest
 
 from ropewalk import Reactor
 from tests.conftest import checked_reactor
-from tests.contract.stage import Peers, World, run
+from tests.contract.stage import Peers, World, run_to_the_end
 
 
 @pytest.fixture
@@ -43,4 +43,4 @@ def reactor_in(world: World) -> Iterator[Any]:
 def put_to_rest(reactor: Any) -> None:
     """Stop it, so that everything still open is told of the shutdown: each test ends with one."""
     reactor.callWhenRunning(reactor.stop)
-    run(reactor)
+    run_to_the_end(reactor)

@@ -280,6 +280,15 @@ def run(reactor: Any) -> None:
     assert not hung, "nothing stopped the reactor"
 
 
+def run_to_the_end(reactor: Any) -> None:
+    """Run; nothing may leave run() but its own return."""
+    try:
+        run(reactor)
+    except (SystemExit, KeyboardInterrupt) as exc:
+        # Why turned: pytest itself would end with a KeyboardInterrupt.
+        raise AssertionError(f"{exc!r} left run() again, or too late") from exc
+
+
 def run_until(reactor: Any, condition: Callable[[], object]) -> None:
     """Run; stop when the condition holds. Connections that still live are told of the shutdown."""
 
@@ -452,6 +461,24 @@ class FaultySocket(socket.socket):
         return super().sendmsg(buffers, *rest)
 
 
+class Ear:
+    """A poller that hears nothing while its world is deaf."""
+
+    def __init__(self, poller: Any, world: World) -> None:
+        self._poller = poller
+        self._world = world
+        self.name = poller.name
+        self.notices_reset_at_mask_zero = poller.notices_reset_at_mask_zero
+        self.register, self.modify = poller.register, poller.modify
+        self.unregister, self.close = poller.unregister, poller.close
+
+    def poll(self, timeout: float | None, limit: int) -> list[tuple[int, int]]:
+        if self._world.is_deaf:
+            return []
+        found: list[tuple[int, int]] = self._poller.poll(timeout, limit)
+        return found
+
+
 class World(RealSystem):
     """This machine, but for what the test wants otherwise.
 
@@ -469,6 +496,8 @@ class World(RealSystem):
         self.faults: dict[str, Any] = {}
         self.names: dict[str, Any] = {}
         self.looked_up: list[str] = []
+        # While True the kernel's news of descriptors is held back.
+        self.is_deaf = False
         # Look-ups that never end, to be answered by the test after all.
         self.unanswered: list[Callable[[Any], None]] = []
 
@@ -489,6 +518,9 @@ class World(RealSystem):
         sock = FaultySocket(family, *kind)
         sock.world = self
         return sock
+
+    def poller(self, kind: str | None) -> Any:
+        return Ear(super().poller(kind), self)
 
     def accept(self, listener: Any) -> Any:
         self.fault("accept", listener)
