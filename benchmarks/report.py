@@ -26,6 +26,7 @@ NAMES = {
 # A load generator this busy, with a server that had time to spare, was itself what limited the rate.
 GENERATOR_FULL, SERVER_SPARE = 0.97, 0.94
 LIMITED = "†"
+NOT_QUIET = 0.05
 
 INTRODUCTION = """\
 Side by side in one run: `make bench`. The server runs alone on one core, the load comes from another; the peers
@@ -87,6 +88,14 @@ def case_table(case: dict[str, Any]) -> Table:
         line = [NAMES[peer], human(median, unit) + mark, f"{human(low, unit)} – {human(high, unit)}", ratio]
         table.append(line + [show(figures) for _, _, show in shown])
     return table
+
+
+def disturbed(case: dict[str, Any]) -> str:
+    """Says so if the samples of a case were taken while something else ran; empty if not."""
+    share = max((figures["others"][0] for figures in case["peers"].values()), default=0.0)
+    if share <= NOT_QUIET:
+        return ""
+    return f"Disturbed: others used up to {share:.0%} of the machine; rates mean little, CPU figures more."
 
 
 def _each(unit: str) -> str:
@@ -154,7 +163,7 @@ def page(summary: Summary) -> str:
         "# Benchmarks",
         "<!-- Written by benchmarks/run.py; change benchmarks/notes.md or the code, not this file. -->",
         INTRODUCTION,
-        "![Medians of each case, one bar for each engine](benchmarks.svg)",
+        "![Medians of each case, one bar for each engine; longer is better where it does not say otherwise](benchmarks.svg)",
         f"## Targets: {score(summary)}",
         as_markdown(verdict_table(summary)),
     ]
@@ -162,7 +171,8 @@ def page(summary: Summary) -> str:
         parts.append(NOTES.read_text().strip())
     parts.append("## All figures")
     for case in summary["cases"].values():
-        parts += [f"### {case['title']}", f"{case['rounds']} rounds.", as_markdown(case_table(case))]
+        words = f"{case['rounds']} rounds. {disturbed(case)}".strip()
+        parts += [f"### {case['title']}", words, as_markdown(case_table(case))]
     parts.append(f"{LIMITED} the load generator was at its limit, not the server: compare the CPU.")
     if left_out := summary["absent"] + summary["failed"]:
         parts += ["### Left out", "\n".join(f"* {line}" for line in left_out)]
@@ -201,8 +211,8 @@ def plot(summary: Summary, target: Path) -> None:
         panel.barh(range(len(peers)), middles, color=colours, xerr=errors, error_kw={"lw": 0.7})
         panel.set_yticks(range(len(peers)), [NAMES[peer] for peer in peers])
         panel.invert_yaxis()
-        better = "more is better" if case["higher_is_better"] else "less is better"
-        panel.set_title(f"{case['title']}  ({better})", fontsize=8, loc="left")
+        better = "" if case["higher_is_better"] else "  (less is better)"
+        panel.set_title(case["title"] + better, fontsize=8, loc="left")
         panel.set_xticks([])
         most = max(value[2] for value in values)
         panel.set_xlim(0, most * 1.35)
