@@ -242,6 +242,10 @@ class Endpoint:
     def is_reachable(self) -> bool:
         return self.stack.is_up
 
+    @property
+    def is_over(self) -> bool:
+        return self.state is TcpState.CLOSED
+
     def finish(self, error: int) -> None:
         """The connection is no more. Source: tcp_done."""
         self._error = error

@@ -76,6 +76,10 @@ class Receiver(Protocol):
     def is_reachable(self) -> bool:
         """Whether the host is up."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is no more, and nothing of it is sent again."""
+
 
 class Wire:
     """One direction of one connection: packets in order."""
@@ -129,10 +133,12 @@ class Wire:
         # Why dropped: an RST is sent once; only data and FIN are sent again until they are acknowledged.
         while packets and packets[0][1] == RST:
             packets.popleft()
+        if self._sender.is_over:
+            packets.clear()
         if not packets:
             return
         is_urgent = any(kind in (DATA, FIN) for _, kind, _ in packets)
-        if is_urgent and self._retries >= RETRANSMISSIONS:
+        if is_urgent and self._retries > RETRANSMISSIONS:
             packets.clear()
             self._sender.unheard()
             return
