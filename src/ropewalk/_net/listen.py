@@ -134,30 +134,26 @@ class Port:
         core = self._core
         core.loop.check_thread_of("startListening")
         self._state = PORT[self._state, PortEvent.START]
-        sock = None
         try:
             try:
-                sock = self._listening_socket()
+                self.sock = sock = self._listening_socket()
                 self._reserve = core.system.open_reserve()
+                address = core.words.address("TCP", sock.getsockname())
+                core.loop.watch(sock.fileno(), self, IN)
             except (OSError, OverflowError) as exc:
                 error = core.words.error.CannotListenError(self.interface, self._requested_port, exc)
                 raise error from exc.with_traceback(None)
+            # Why last: all that can fail has not; only the user's own startFactory may still raise, or stop us.
             self.factory.doStart()
-            try:
-                core.loop.watch(sock.fileno(), self, IN)
-            except BaseException:
-                core.loop.call_user(self.factory.doStop)
-                raise
         except BaseException:
-            self._state = PORT[self._state, PortEvent.STOP]
-            self._close(sock)
+            self._give_back()
+            self._tell_stopped()
             raise
-        self.sock = sock
-        self._address = core.words.address("TCP", sock.getsockname())
-        self._is_wildcard = self._address.host in ("0.0.0.0", "::")
+        self._address = address
+        self._is_wildcard = address.host in ("0.0.0.0", "::")
         self.number = core.next_number()
         if core.observers:
-            core.report(self.number, Step.LISTENING, address=display(self._address))
+            core.report(self.number, Step.LISTENING, address=display(address))
 
     def stopListening(self) -> Any:
         """Listen no more. Connections that were accepted stay.
@@ -174,8 +170,8 @@ class Port:
             stopped.callback(None)
             return stopped
         self._stopped = stopped
-        self._core.loop.unwatch(self.sock.fileno())
-        self._core.open_ends[self] = None
+        self._leave_poller()
+        self._stop_resting()
         self._core.loop.call_soon(self._stop)
         return stopped
 
@@ -224,11 +220,23 @@ class Port:
             raise
         return sock
 
-    def _close(self, sock: Any) -> None:
-        for each in (sock, self._reserve):
-            if each is not None:
-                each.close()
-        self._reserve = None
+    def _leave_poller(self) -> None:
+        """Be told of nothing, but be there for whoever shuts the reactor down."""
+        self._core.loop.unwatch(self.sock.fileno())
+        self._core.open_ends[self] = None
+
+    def _give_back(self) -> None:
+        """Everything of the kernel's, and the state: as if it had never listened."""
+        self._state = PORT[self._state, PortEvent.STOP]
+        self._core.open_ends.pop(self, None)
+        self._stop_resting()
+        sock, self.sock = self.sock, None
+        reserve, self._reserve = self._reserve, None
+        if sock is not None:
+            self._core.loop.unwatch(sock.fileno())
+            sock.close()
+        if reserve is not None:
+            reserve.close()
 
     # ---- accepting --------------------------------------------------------------------------------------------
 
@@ -290,11 +298,15 @@ class Port:
     def _accept_failed(self, exc: OSError) -> None:
         if exc.errno in _NO_DESCRIPTORS and self._turn_away():
             self._say(exc, 0.0)
-            return
+        else:
+            self._take_rest(exc)
+
+    def _take_rest(self, exc: OSError) -> None:
         # Why also the kernel's "pending network errors" (FAULTS A3): one is over at once, but it may go on.
         self._rest = min(self._rest * 2, _REST_MOST) if self._rest else _REST_FIRST
         self._say(exc, self._rest)
-        self._core.loop.rewatch(self.sock.fileno(), self, 0)
+        # Why not mask 0: a listener that somebody shut down (FAULTS F12) says HUP for ever, and HUP cannot be masked.
+        self._leave_poller()
         self._rest_timer = self._core.loop.call_later(self._rest, self._rested)
 
     def _turn_away(self) -> bool:
@@ -321,10 +333,21 @@ class Port:
         return True
 
     def _rested(self) -> None:
+        core = self._core
         self._rest_timer = None
         if self._reserve is None:
             self._restore_reserve()
-        self._core.loop.rewatch(self.sock.fileno(), self, IN)
+        try:
+            core.loop.watch(self.sock.fileno(), self, IN)
+        except OSError as exc:
+            self._take_rest(exc)
+        else:
+            core.open_ends.pop(self, None)
+
+    def _stop_resting(self) -> None:
+        timer, self._rest_timer = self._rest_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def _say(self, exc: OSError, seconds: float) -> None:
         core = self._core
@@ -346,16 +369,13 @@ class Port:
         if self._state is not PortState.LISTENING:
             return  # Safe because: shutdown came first and did it all.
         core = self._core
-        self._state = PORT[self._state, PortEvent.STOP]
-        core.loop.unwatch(self.sock.fileno())
-        core.open_ends.pop(self, None)
-        if self._rest_timer is not None and self._rest_timer.active():
-            self._rest_timer.cancel()
-        sock, self.sock = self.sock, None
-        self._close(sock)
+        self._give_back()
         if core.observers:
             core.report(self.number, Step.STOPPED_LISTENING)
         core.loop.call_user(self.factory.doStop)
+        self._tell_stopped()
+
+    def _tell_stopped(self) -> None:
         stopped, self._stopped = self._stopped, None
         if stopped is not None:
             stopped.callback(None)
