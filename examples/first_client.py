@@ -1,10 +1,7 @@
-"""The smallest client worth the name: connect, say something, show what comes back, close.
+"""The smallest client worth the name: connect by name, say something, show what comes back.
 
-python examples/echo_server.py 8007 &
-python examples/first_client.py localhost 8007
+Start its server first: `ropewalk listen 8007 --echo`, or examples/echo_server.py.
 """
-
-import sys
 
 from ropewalk import ClientFactory, Protocol, reactor
 
@@ -15,20 +12,13 @@ class Greeter(Protocol):
 
     def dataReceived(self, data):
         print("received", data)
-        self.transport.loseConnection()
+        reactor.stop()
 
 
 class Greeting(ClientFactory):
-    protocol = Greeter
-
     def clientConnectionFailed(self, connector, reason):
-        print("failed:", reason.getErrorMessage())
-        reactor.stop()
-
-    def clientConnectionLost(self, connector, reason):
-        reactor.stop()
+        raise SystemExit(reason.getErrorMessage())  # leaves reactor.run(), and ends the program
 
 
-host, port = sys.argv[1:] or ("localhost", "8007")
-reactor.connectTCP(host, int(port), Greeting())
+reactor.connectTCP("localhost", 8007, Greeting.forProtocol(Greeter))
 reactor.run()

@@ -25,6 +25,14 @@ LIMIT = 30  # seconds after which a process that hangs fails its test; none of t
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "PYTHONWARNINGS": "error"}
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Why: a shell's background jobs ignore SIGINT, their children inherit that, and then Ctrl-C is no way to end one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(*words, input=b"", status=0, **more):
     """Run the tool to its end; stdout and stderr, after a look at the exit status."""
     done = subprocess.run(
