@@ -85,6 +85,9 @@ class ThreadPool:
             log.warning(
                 "%s: %d jobs still run %s s after shutdown was asked for", self.name, len(stuck), timeout
             )
+        elif executor is not None:
+            # Safe because: with no job left they end at once. Why at all: nobody shall meet them afterwards, a fork least.
+            executor.shutdown(wait=True)
 
 
 def _work(
