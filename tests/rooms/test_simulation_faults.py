@@ -188,3 +188,19 @@ def test_a_call_on_a_blocking_socket_is_told_at_once() -> None:
     sock = Simulation().host().system.socket(socket.AF_INET)
     with pytest.raises(RuntimeError, match="blocking"):
         sock.connect_ex(("127.0.0.1", 1))
+
+
+def test_J7_a_descriptor_that_is_reported_and_never_asked_is_written_down() -> None:
+    sim = Simulation()
+    host = sim.host()
+    poller = host.system.poller(None)
+    sock = host.system.socket(socket.AF_INET)
+    poller.register(sock.fileno(), 4)
+    for _ in range(3):
+        assert poller.poll(0, 10)
+    sock.getsockname()
+    for _ in range(3):
+        assert poller.poll(0, 10)
+    assert host.misdeeds == []
+    poller.poll(0, 10)
+    assert host.misdeeds == ["socket, 4: 20 reported 4 times, nothing done"]

@@ -146,6 +146,7 @@ class SimulatedSocket:
     def _enter(self, call: str) -> None:
         if self._fd < 0:
             raise kernel_error(errno.EBADF)
+        self.watched.unanswered = 0
         self._host.faults.enter(call, self)
 
     # ---- names ------------------------------------------------------------------------------------------------

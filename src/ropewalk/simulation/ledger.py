@@ -2,8 +2,8 @@
 
 A reactor at rest holds its poller and its waker, and nothing else. What goes beyond is a leak: `leftovers` names each with
 its number, so that "nothing is left" is a check and not a hope (FAULTS J10). Connections in TIME_WAIT are the kernel's own
-and nobody's leak; what was done against the kernel's rules (a descriptor closed while it was registered, FAULTS B8, B9)
-is a leftover too, whether it did harm or not.
+and nobody's leak; what was done against the kernel's rules (a descriptor closed while it was registered, FAULTS B8, B9;
+one that is reported again and again and never asked, J7) is a leftover too, whether it did harm or not.
 
 It must never change anything; it only reads.
 """

@@ -63,6 +63,7 @@ class PairEnd:
     def recv(self, size: int) -> bytes:
         if self._fd < 0:
             raise kernel_error(errno.EBADF)
+        self.watched.unanswered = 0
         if not self._received:
             if self._peer is None or self._peer._fd < 0:
                 return b""

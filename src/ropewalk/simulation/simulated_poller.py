@@ -24,6 +24,9 @@ from ropewalk.simulation.watching import Watched
 if TYPE_CHECKING:
     from ropewalk.simulation.host import Host
 
+# Reports of one descriptor in a row on which nothing is done, before it is called a spin. Source: FAULTS J7.
+_TOO_OFTEN = 4
+
 
 class Pollable(Protocol):
     """A file whose readiness can be asked for."""
@@ -74,6 +77,7 @@ class SimulatedPoller:
             self._files[fd].watched.join(self)
         self._masks[fd] = mask
         self._heard[fd] = None
+        self._files[fd].watched.unanswered = 0
         host.world.record(host.number, "register", fd, mask)
 
     def modify(self, fd: int, mask: int, /) -> None:
@@ -83,6 +87,7 @@ class SimulatedPoller:
             raise kernel_error(errno.ENOENT if fd in host.descriptors.files else errno.EBADF)
         self._masks[fd] = mask
         self._heard[fd] = None
+        self._files[fd].watched.unanswered = 0
         host.world.record(host.number, "modify", fd, mask)
 
     def unregister(self, fd: int, /) -> None:
@@ -153,4 +158,12 @@ class SimulatedPoller:
                 rows = fair_share(rows, limit, self._passed_over)
         if rows:
             self._host.world.record(self._host.number, "ready", *rows)
+            for fd, bits in rows:
+                watched = files[fd].watched
+                watched.unanswered += 1
+                if watched.unanswered == _TOO_OFTEN:
+                    what = self._host.descriptors.files[fd].describe()
+                    self._host.misdeeds.append(
+                        f"{what}, {fd}: {bits} reported {_TOO_OFTEN} times, nothing done"
+                    )
         return rows

@@ -230,7 +230,7 @@ class Simulation:
             raise AssertionError(f"seed {self.seed!r}: left at rest:\n" + "\n".join(left))
 
     def close(self) -> None:
-        """Close every reactor and let the world come to rest."""
+        """Close every reactor: connections are told, descriptors given back."""
         for host in self._hosts.values():
             host.close()
 

@@ -80,6 +80,7 @@ class SimulatedSystem:
         if listener.fileno() < 0:
             raise kernel_error(errno.EBADF)
         listener.check_not_blocking("accept")
+        listener.watched.unanswered = 0
         try:
             host.faults.enter("accept", listener)
         except OSError as refusal:

@@ -4,7 +4,9 @@ epoll keeps a list of those descriptors that were heard of since they were last 
 the simulated one: what is open costs nothing while nothing happens to it, at thousands of connections.
 
 Closing a descriptor that is still registered makes the kernel forget it; here that is told to whoever closes, because for
-an engine it is a mistake (FAULTS B8, B9). Source: epoll(7), questions 6 and 7.
+an engine it is a mistake (FAULTS B8, B9). And so is to be told of a descriptor again and again without ever asking it
+anything: a loop that spins (FAULTS I12, J7). `unanswered` counts how often that happened in a row.
+Source: epoll(7), questions 6 and 7.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ class Listening(Protocol):
 class Watched:
     """The pollers that watch one file."""
 
-    __slots__ = ("_fd", "_pollers")
+    __slots__ = ("_fd", "_pollers", "unanswered")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        # How often a poller has reported the descriptor since anything was done with it.
+        self.unanswered = 0
         self._pollers: list[Listening] = []
 
     def join(self, poller: Listening) -> None:
