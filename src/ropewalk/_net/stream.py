@@ -53,9 +53,9 @@ from ropewalk.machine import Table
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
 READ_SIZE = 65536
-# What a stream that fills its reads grows to. Why: at 1 GiB in one stream fewer, larger reads win until the copies fall
-# out of the second-level cache (benchmarks/, stream).
-_READ_SIZE_MOST = 262144
+# What a stream that fills its reads grows to. Why: CPU per MiB received was 189 µs with 64 KiB, 184 with 128, 229 with 256
+# and 260 with 1024, where each read becomes fresh pages of its own (a bare recv loop, same machine, one run).
+_READ_SIZE_MOST = 131072
 # Sends in one flush, so that one fast reader cannot keep the loop (FAULTS J8).
 _SENDS_PER_FLUSH = 4
 # Seconds of rest when the kernel is out of buffers: polling again at once would spin.
@@ -158,7 +158,7 @@ class Stream:
         "_read_size",
         "_reading",
         "_received",
-        "_resting",
+        "_rest",
         "_sent",
         "_since",
         "_timer",
@@ -193,7 +193,7 @@ class Stream:
         self._plain = options.hardLimit is None
         self._in_due = False
         self._reading = True
-        self._resting = False
+        self._rest: Any = None
         self._mask = 0
         self._read_size = READ_SIZE
         self._received = self._sent = 0
@@ -255,9 +255,7 @@ class Stream:
         size = len(data)
         self._received = received + size
         if size >= READ_SIZE:
-            self._read_size = (
-                min(self._read_size * 2, _READ_SIZE_MOST) if size == self._read_size else READ_SIZE
-            )
+            self._read_size = _READ_SIZE_MOST if size == self._read_size else READ_SIZE
         try:
             self.protocol.dataReceived(data)
         except BaseException as exc:
@@ -277,7 +275,7 @@ class Stream:
 
     def _notice_end(self, event: int) -> None:
         """An error or a hang-up that no read will tell of. It cannot be masked, so it is acted upon now."""
-        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        number = self._pending_error()
         if number or event & ERR or self._write_side is not WriteSide.SHUT:
             self._end(broken(OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET))))
         elif self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
@@ -289,10 +287,17 @@ class Stream:
         else:
             self._end(PEER_CLOSED)
 
+    def _pending_error(self) -> int:
+        """The errno that the kernel keeps for this socket, 0 for none; asking for it forgets it."""
+        try:
+            return int(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        except OSError as exc:
+            return exc.errno or errno.EIO
+
     def _peer_ended(self, event: int) -> None:
         """`recv` gave b"": the peer's FIN, unless the socket holds an error."""
         if event & ERR:
-            number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            number = self._pending_error()
             if number:
                 self._end(broken(OSError(number, os.strerror(number))))
                 return
@@ -308,6 +313,10 @@ class Stream:
                 self._user_raised(
                     exc, "readConnectionLost of %r raised; its connection is closed", with_reset=False
                 )
+            if self._write_side is WriteSide.SHUT and self._life is StreamState.CONNECTED:
+                # Why not wait for the kernel's hang-up: select() tells of none where nothing is asked for.
+                self._end(PEER_CLOSED)
+                return
         elif self._box is None and not self._out and self._flow is None:
             self._end(PEER_CLOSED)
             return
@@ -466,8 +475,10 @@ class Stream:
         except OSError as exc:
             self._trouble(exc)
             return self._life is not StreamState.CLOSED
-        if self._timer is not None and box.size < before and self.closeTimeout is not None:
-            self._timer.reset(self.closeTimeout)
+        timer = self._timer
+        # Why `cancelled`: users may have cancelled every call of getDelayedCalls, ours included.
+        if timer is not None and box.size < before and self.closeTimeout is not None and not timer.cancelled:
+            timer.reset(self.closeTimeout)
         return True
 
     def _all_sent(self) -> bool:
@@ -480,7 +491,9 @@ class Stream:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError as exc:
-                self._end(broken(exc))
+                # Why asked: after a reset the kernel says ENOTCONN here, and why only there.
+                number = self._pending_error()
+                self._end(broken(OSError(number, os.strerror(number)) if number else exc))
                 return False
             told = getattr(self.protocol, "writeConnectionLost", None)
             if told is not None:
@@ -503,12 +516,14 @@ class Stream:
     def _rearm(self) -> None:
         """Ask the poller for what is wanted now, if that is not what it was asked for."""
         wanted = 0
-        if not self._resting:
+        if self._rest is None:
             if self._reading and self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
                 wanted = IN
             box = self._box
             if box is not None and box.size:
-                wanted |= OUT
+                if not self._in_due:
+                    # Else what was just written is tried first: the kernel may well have room.
+                    wanted |= OUT
                 self._watch_progress()
             elif self._is_plain_again():
                 self._plain = True
@@ -520,7 +535,7 @@ class Stream:
                     self._loop.watch(self.fd, self, wanted)
                     self._core.open_ends.pop(self, None)
                 else:
-                    return
+                    wanted = -1
             except OSError as exc:
                 self._end(broken(exc))
                 return
@@ -542,14 +557,13 @@ class Stream:
         """recv or send failed: rest a little if the kernel is out of buffers, else the connection is lost."""
         if exc.errno not in _OUT_OF_BUFFERS:
             self._end(broken(exc))
-        elif not self._resting:
-            self._resting = True
+        elif self._rest is None:
+            self._rest = self._loop.call_later(_REST, self._rested)
             self._plain = False
-            self._loop.call_later(_REST, self._rested)
             self._rearm()
 
     def _rested(self) -> None:
-        self._resting = False
+        self._rest = None
         self._flush_slowly()
 
     # ---- ending, as asked by the user ---------------------------------------------------------------------------
@@ -615,6 +629,8 @@ class Stream:
         """Close the socket of a stream that was never started: there is no protocol to tell."""
         self._life = LIFE[self._life, StreamEvent.GONE]
         self.ended = WE_CLOSED.ended(0.0, 0, 0)
+        self._plain = False
+        self._out = b""
         self._loop.unwatch(self.fd)
         self._owner = None
         self.sock.close()
@@ -640,6 +656,8 @@ class Stream:
         self.ended = ended = verdict.ended(loop.now() - self._since, self._received, self._sent)
         if self._timer is not None:
             self._stop_timer()
+        if self._rest is not None:
+            self._rest.cancel()
         if self._flow is not None:
             self._stop_producer()
         if self._box is not None:
@@ -674,7 +692,10 @@ class Stream:
                         break
         except OSError:
             pass  # Safe because: both are courtesies; the socket is closed whatever they say.
-        sock.close()
+        try:
+            sock.close()
+        except OSError:
+            pass  # Safe because: EBADF, somebody closed the number behind our back; it is gone either way.
 
     def _report_closed(self, ended: Ended, reason: BaseException) -> None:
         facts: dict[str, object] = {"reason": type(reason).__name__, **ended._asdict(), "by": ended.by.value}
@@ -857,6 +878,8 @@ class Stream:
 def _as_bytes(data: object) -> bytes:
     if isinstance(data, bytes):
         return data
-    if isinstance(data, (bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {data!r:.60}")
+    try:
+        # Why through a memoryview: bytes(7) would be seven zeros, and bytes([1, 2]) two bytes.
+        return bytes(memoryview(data))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {data!r:.60}") from None
