@@ -184,7 +184,7 @@ def test_many_threads_wait_for_the_reactor_at_once(reactor):
 
     def asks(number):
         for turn in range(50):
-            answers.append(blockingCallFromThread(reactor, lambda: (number, turn)))
+            answers.append(blockingCallFromThread(reactor, lambda turn=turn: (number, turn)))
 
     threads = start_threads(*(lambda number=number: asks(number) for number in range(10)))
     start_threads(lambda: (join(threads), reactor.callFromThread(reactor.stop)))
