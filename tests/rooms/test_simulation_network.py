@@ -233,3 +233,45 @@ def test_a_look_up_fails_as_it_was_told(error: int | Exception, name: str) -> No
     sim.host().reactor.connectTCP("broken.example", 7, Calls(log))
     sim.runUntilIdle()
     assert log.rows == [(0.5, "failed", name)]
+
+
+def test_A7_who_finds_the_queue_full_at_the_last_step_waits_and_gets_in() -> None:
+    sim, server, client = two_hosts(latency=0.1)
+    log = Log(sim)
+    factory = Serves(log)
+    server.reactor.listenTCP(7, factory, backlog=0)
+    server.faults.fail("accept", errno.ENOBUFS, times=3)
+    calls = [Calls(log, says=b"hello") for _ in range(6)]
+    for each in calls:
+        client.reactor.connectTCP(server.addresses[0], 7, each)
+    sim.runUntilIdle()
+    assert [each.talker.received for each in calls] == [b"hello"] * 6
+
+
+def test_two_ends_that_call_each_other_at_once_meet() -> None:
+    sim = Simulation()
+    one, other = sim.host("one"), sim.host("other")
+    ends = []
+    for host, peer in ((one, other), (other, one)):
+        sock = host.system.socket(socket.AF_INET)
+        sock.setblocking(False)
+        sock.bind((host.addresses[0], 5000))
+        assert sock.connect_ex((peer.addresses[0], 5000)) == errno.EINPROGRESS
+        ends.append(sock)
+    sim.runUntilIdle()
+    ends[0].send(b"hello")
+    sim.runUntilIdle()
+    assert ends[1].recv(100) == b"hello"
+    assert ends[0].getpeername() == ends[1].getsockname()
+
+
+def test_services_have_ports_by_name() -> None:
+    sim, server, client = two_hosts()
+    log = Log(sim)
+    sim.service("rope", 4567)
+    server.reactor.listenTCP("rope", Serves(log))
+    client.reactor.connectTCP(server.addresses[0], "rope", Calls(log))
+    sim.runUntilIdle()
+    assert sim.connections()[0].remote[1] == 4567
+    with pytest.raises(OSError, match="service/proto not found"):
+        server.system.service_port("nothing", "tcp")

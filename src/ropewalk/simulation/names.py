@@ -25,6 +25,9 @@ _SERVICES = {
     "pop3": 110, "ntp": 123, "imap": 143, "https": 443, "imaps": 993, "mysql": 3306, "postgresql": 5432, "redis": 6379,
 }  # fmt: skip
 
+# Why a default: not every C library tells "no address of that family" from "no such name".
+_EAI_NODATA = getattr(socket, "EAI_NODATA", socket.EAI_NONAME)
+
 Answer = list[tuple[Any, ...]] | BaseException
 
 
@@ -86,7 +89,7 @@ class Directory:
                     (socket.AddressFamily(here), kind, socket.IPPROTO_TCP, "", _sockaddr(address, number))
                 )
         if not rows:
-            return socket.gaierror(socket.EAI_NODATA, _TEXTS[socket.EAI_NODATA])
+            return socket.gaierror(_EAI_NODATA, _TEXTS[_EAI_NODATA])
         return rows
 
     def service_port(self, name: str, protocol: str) -> int:
@@ -98,10 +101,10 @@ class Directory:
 
 
 _TEXTS = {
+    _EAI_NODATA: "No address associated with hostname",
     socket.EAI_NONAME: "Name or service not known",
     socket.EAI_AGAIN: "Temporary failure in name resolution",
     socket.EAI_FAIL: "Non-recoverable failure in name resolution",
-    socket.EAI_NODATA: "No address associated with hostname",
 }
 
 
