@@ -462,20 +462,24 @@ class FaultySocket(socket.socket):
 
 
 class Ear:
-    """A poller that hears nothing while its world is deaf."""
+    """A poller that hears nothing while its world is deaf, and else keeps count."""
 
     def __init__(self, poller: Any, world: World) -> None:
         self._poller = poller
         self._world = world
         self.name = poller.name
         self.notices_reset_at_mask_zero = poller.notices_reset_at_mask_zero
-        self.register, self.modify = poller.register, poller.modify
-        self.unregister, self.close = poller.unregister, poller.close
+        self.register, self.unregister, self.close = poller.register, poller.unregister, poller.close
+
+    def modify(self, fd: int, mask: int) -> None:
+        self._world.changes.append((fd, mask))
+        self._poller.modify(fd, mask)
 
     def poll(self, timeout: float | None, limit: int) -> list[tuple[int, int]]:
         if self._world.is_deaf:
             return []
         found: list[tuple[int, int]] = self._poller.poll(timeout, limit)
+        self._world.news += found
         return found
 
 
@@ -498,6 +502,9 @@ class World(RealSystem):
         self.looked_up: list[str] = []
         # While True the kernel's news of descriptors is held back.
         self.is_deaf = False
+        # Every row of news that the loop was given, and every change of what a descriptor is watched for.
+        self.news: list[tuple[int, int]] = []
+        self.changes: list[tuple[int, int]] = []
         # Look-ups that never end, to be answered by the test after all.
         self.unanswered: list[Callable[[Any], None]] = []
 

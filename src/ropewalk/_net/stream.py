@@ -235,7 +235,7 @@ class Stream:
     def ready(self, event: int) -> None:
         # hot: benchmarks/ echo. Anything but "readable, and only that is wanted" is looked at first; the mask too,
         # since a handler before this one in the same batch may have paused or closed us.
-        if not event == IN == self._mask and not self._goes_on_reading(event):
+        if (event != IN or self._mask != IN) and not self._goes_on_reading(event):
             return
         try:
             data = self.sock.recv(self._read_size)
@@ -505,10 +505,12 @@ class Stream:
                     )
                 if self.disconnected:
                     return False
-            if self._read_side is ReadSide.ENDED:
+        if self._life is StreamState.CONNECTED:
+            # Why here, for whichever side ended last: not every poller tells of it (select has no hang-up).
+            if self._write_side is WriteSide.SHUT and self._read_side is ReadSide.ENDED:
                 self._end(PEER_CLOSED)
                 return False
-        if self._life is StreamState.CLOSING:
+        elif self._life is StreamState.CLOSING:
             self._end(self._verdict)
             return False
         return True
