@@ -58,16 +58,21 @@ class Descriptors:
         found.give_back(selectable, bits)
         if not found.holds(selectable):
             del self._by_object[id(selectable)]
-        if found.mask():
-            self._loop.rewatch(found.fd, found, found.mask())
-        else:
+        if not found.mask():
             self._drop(found)
+        elif self._is_ours(found):
+            self._loop.rewatch(found.fd, found, found.mask())
 
     def _drop(self, found: Descriptor) -> None:
         for each in (found.reader, found.writer):
             self._by_object.pop(id(each), None)
         del self._watched[found.fd]
-        self._loop.unwatch(found.fd)
+        if self._is_ours(found):
+            self._loop.unwatch(found.fd)
+
+    def _is_ours(self, found: Descriptor) -> bool:
+        """Whether the number still is what it was: the user may have closed it, and a connection of the engine's got it."""
+        return self._loop.watchers.get(found.fd) is found
 
     def readers(self) -> list[Any]:
         return [found.reader for found in self._watched.values() if found.reader is not None]

@@ -79,6 +79,7 @@ class Loop:
         "_exit",
         "_fresh",
         "_process",
+        "_rows",
         "_system",
         "_timer_heap",
         "_waker",
@@ -104,6 +105,8 @@ class Loop:
         # appended here on the loop's thread; other threads go through `call_from_thread`.
         self.soon: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any] | None]] = deque()
         self._fresh: set[int] = set()
+        # The batch that is being dispatched.
+        self._rows: list[tuple[int, int]] = []
         self._always_ready: dict[int, int] = {}
         self._asleep = False
         self._exit: BaseException | None = None
@@ -142,7 +145,7 @@ class Loop:
         self._asleep = True
         if calls or due or self._always_ready:
             timeout = 0
-        rows = self.poller.poll(timeout, _ROWS_PER_TURN)
+        rows = self._rows = self.poller.poll(timeout, _ROWS_PER_TURN)
         self._asleep = False
         # 5.
         for fd, event in rows:
@@ -154,14 +157,20 @@ class Loop:
                 continue  # Safe because: it was unwatched by a handler before it in this very turn.
             watcher.ready(event)
             if due:
-                self.settle()
+                if len(due) == 1:
+                    due.pop().flush()
+                else:
+                    self.settle()
         if self._always_ready:
             self._serve_always_ready()
 
     def _run_calls(self) -> None:
         calls = self.soon
         for _ in range(len(calls)):
-            func, args, kw = calls.popleft()
+            try:
+                func, args, kw = calls.popleft()
+            except IndexError:
+                break  # A call turned the loop itself (reactor.iterate), and that made the others.
             try:
                 if kw:
                     func(*args, **kw)
@@ -180,13 +189,15 @@ class Loop:
         batch = due[:]
         due.clear()
         for each in batch:
-            each.flush()
-        if self._exit is not None:
-            exc, self._exit = self._exit, None
-            raise exc
+            if each is not self:
+                each.flush()
+        self.flush()
 
     def flush(self) -> None:
-        """Nothing: the loop is put into `due` so that `settle` comes and raises what waits to leave the turn."""
+        """Let the exception leave that user code raised on purpose. For it the loop itself is put into `due`."""
+        exc, self._exit = self._exit, None
+        if exc is not None:
+            raise exc
 
     # ---- user code --------------------------------------------------------------------------------------------
 
@@ -282,12 +293,17 @@ class Loop:
     def enter(self) -> int:
         """Claim the loop for this thread until `leave`; gives back who had it, for `leave`.
 
+        Where the loop is turned from within one of its own handlers, what is left of the outer batch is dropped: the
+        inner turns may close and reuse its descriptors, and what is still true comes again.
+
         Raises: RuntimeError in another thread than the one that runs it, or in a forked child.
         """
         mine = get_ident()
         if self.thread != mine:
             self.check_thread("run")
         before, self.thread = self.thread, mine
+        if before == mine:
+            self._rows.clear()
         return before
 
     def leave(self, before: int) -> None:
