@@ -62,32 +62,38 @@ class Actor(Protocol):
         self.stage = stage
         self.data = b""
         self.reason: Any = None
+        # What this very protocol was told, in order.
+        self.heard: list[str] = []
+
+    def told(self, what: str, *args: Any) -> None:
+        self.heard.append(what)
+        self.stage.told(what, self, *args)
 
     def makeConnection(self, transport):
+        self.heard.append("makeConnection")
         self.stage.note("makeConnection")
         super().makeConnection(transport)
 
     def connectionMade(self):
-        self.stage.told("connectionMade", self)
+        self.told("connectionMade")
 
     def dataReceived(self, data):
         self.data += data
-        self.stage.told("dataReceived", self, data)
+        self.told("dataReceived", data)
 
     def connectionLost(self, reason):
-        assert self.reason is None, "connectionLost twice"
         self.reason = reason
-        self.stage.told("connectionLost", self, reason)
+        self.told("connectionLost", reason)
 
 
 class HalfCloser(Actor):
     """One that keeps the other direction when one has ended."""
 
     def readConnectionLost(self):
-        self.stage.told("readConnectionLost", self)
+        self.told("readConnectionLost")
 
     def writeConnectionLost(self):
-        self.stage.told("writeConnectionLost", self)
+        self.told("writeConnectionLost")
 
 
 class Troupe:
@@ -205,6 +211,9 @@ class Server(ServerFactory):
         if "buildProtocol" in self.stage.acts:
             return self.stage.told("buildProtocol", addr)
         self.stage.note("buildProtocol")
+        return self.make()
+
+    def make(self) -> Any:
         protocol = self.actor(self.stage)
         protocol.factory = self
         self.built.append(protocol)

@@ -154,6 +154,14 @@ def test_S5_DelayedCall_reset_counts_from_now_both_ways(world, reactor_in):
     assert called == ["sooner", "later"]
 
 
+def counting(name):
+    def compare(self, other):
+        Counted.comparisons += 1
+        return getattr(float, name)(self, other)
+
+    return compare
+
+
 class Counted(float):
     """Seconds that count how often they are compared."""
 
@@ -162,15 +170,8 @@ class Counted(float):
     def __radd__(self, other):
         return Counted(float(other) + float(self))
 
-    def _counting(name):
-        def compare(self, other):
-            Counted.comparisons += 1
-            return getattr(float, name)(self, other)
-
-        return compare
-
-    __lt__, __gt__, __eq__ = _counting("__lt__"), _counting("__gt__"), _counting("__eq__")
-    __le__, __ge__ = _counting("__le__"), _counting("__ge__")
+    __lt__, __gt__, __eq__ = counting("__lt__"), counting("__gt__"), counting("__eq__")
+    __le__, __ge__ = counting("__le__"), counting("__ge__")
     __hash__ = float.__hash__
 
 
