@@ -72,6 +72,10 @@ def _sentence(message: str, args: tuple[object, ...], note: str | None = None) -
     return message + (f": {detail}" if detail else "") + (f" ({note})" if note else "")
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
 def _number(os_error: object) -> int | None:
     """The errno of what was given as operating system error: an exception, a bare number, or else."""
     found = getattr(os_error, "errno", os_error)
@@ -168,6 +172,8 @@ class ConnectError(OSError):
         self.errno = _number(osError)
         self.strerror = getattr(osError, "strerror", None)
         self.attempts: tuple[Attempt, ...] = ()
+        # The serial number under which lifecycle events tell of the attempt.
+        self.connection: int | None = None
         self.phase: str | None = None
         self.elapsed: dict[str, float] = {}
 
@@ -185,10 +191,12 @@ class ConnectError(OSError):
         if self.phase is not None:
             parts.append(f"while {self.phase}")
         if self.elapsed:
-            parts.append(", ".join(f"{phase} took {spent:.3f} s" for phase, spent in self.elapsed.items()))
+            parts.append(
+                ", ".join(f"{phase} took {_duration(spent)}" for phase, spent in self.elapsed.items())
+            )
         if self.attempts:
             tried = (
-                f"{a.address}: {errno_name(a.errno) or a.error} after {a.seconds:.3f} s"
+                f"{a.address}: {errno_name(a.errno) or a.error} after {_duration(a.seconds)}"
                 for a in self.attempts
             )
             parts.append("tried " + ", ".join(tried))

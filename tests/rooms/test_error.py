@@ -191,8 +191,8 @@ def test_the_text_of_a_failed_connect_tells_phase_times_and_every_address():
     )
     assert str(reason) == (
         "the other side refused the connection (ECONNREFUSED) "
-        "[while connecting; resolving took 0.012 s, connecting took 0.250 s; "
-        "tried 127.0.0.1:1: ECONNREFUSED after 0.001 s, [::1]:1: took too long after 0.250 s]"
+        "[while connecting; resolving took 12.3 ms, connecting took 250 ms; "
+        "tried 127.0.0.1:1: ECONNREFUSED after 1.1 ms, [::1]:1: took too long after 250 ms]"
     )
 
 

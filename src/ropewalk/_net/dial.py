@@ -151,6 +151,8 @@ class Dial:
             self._look_up.cancel()
         for attempt in self._attempts:
             attempt.undo()
+            if self._core.observers:
+                self._report_failed(attempt, "given up", None)
         self._attempts.clear()
         self._untried.clear()
 
@@ -221,8 +223,7 @@ class Dial:
         if not self._attempts:
             self._all_failed()
 
-    def _attempt_connected(self, attempt: Attempt) -> None:
-        host = attempt.sock.getsockname()
+    def _attempt_connected(self, attempt: Attempt, host: tuple[Any, ...]) -> None:
         if host[1] == attempt.sockaddr[1] and attempt.is_self_connected(host):
             self._met_itself(attempt)
             return
@@ -246,9 +247,12 @@ class Dial:
         made.__cause__ = exc
         self._failures.append((FailedAttempt(address, text, number, seconds), made))
         if core.observers:
-            core.report(
-                self._number, Step.ATTEMPT_FAILED, address=address, error=text, errno=number, seconds=seconds
-            )
+            self._report_failed(attempt, text, number)
+
+    def _report_failed(self, attempt: Attempt, text: str, number: int | None) -> None:
+        core = self._core
+        facts = {"address": attempt.shown(), "error": text, "errno": number}
+        core.report(self._number, Step.ATTEMPT_FAILED, **facts, seconds=core.loop.now() - attempt.since)
 
     def _attempt_over(self) -> None:
         """An attempt that was under way has failed."""
@@ -276,10 +280,9 @@ class Dial:
 
     def _timed_out(self) -> None:
         self._deadline = None
-        phase = "resolving" if self._state is not DialState.CONNECTING else "connecting"
         for attempt in list(self._attempts):
             self._attempt_failed(attempt, TimeoutError(errno.ETIMEDOUT, "no answer until the timeout"))
-        self._give_up(self._core.words.error.TimeoutError(string=f"{self._timeout} s, while {phase}"))
+        self._give_up(self._core.words.error.TimeoutError(string=f"{self._timeout} s"))
 
     def _give_up(self, exc: BaseException) -> None:
         self.annotate(exc)
@@ -289,6 +292,7 @@ class Dial:
     def annotate(self, exc: Any) -> None:
         """Put on a connect error what was tried, where it ended, and how long each phase took."""
         now = self._core.loop.now()
+        exc.connection = self._number
         exc.attempts = tuple(failed for failed, _ in self._failures)
         exc.phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
         if self._state is not DialState.CONNECTING:
@@ -354,12 +358,16 @@ class Attempt:
         self.sock.bind((host, port))
 
     def ready(self, event: int) -> None:
-        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            self._dial._attempt_failed(self, OSError(number, os.strerror(number)))
+        try:
+            number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, os.strerror(number))
+            host = self.sock.getsockname()
+        except OSError as exc:
+            self._dial._attempt_failed(self, exc)
             self._dial._attempt_over()
         else:
-            self._dial._attempt_connected(self)
+            self._dial._attempt_connected(self, host)
 
     def is_self_connected(self, host: tuple[Any, ...]) -> bool:
         try:
@@ -376,6 +384,9 @@ class Attempt:
 
     def shut_down(self) -> None:
         """Nothing: the connector is told, and undoes the dial."""
+
+    def disown(self) -> None:
+        self.sock.close()
 
     def shown(self) -> str:
         return display(self._core.words.address("TCP", self.sockaddr))
