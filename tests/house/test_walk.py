@@ -39,13 +39,13 @@ def the_walk(reactor: Reactor) -> list[tuple[str, str]]:
 
     # Why: a port of this very reactor would be called in between; the kernel's queue is peer enough.
     listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
+    host, port = listener.getsockname()
     factory = ClientFactory.forProtocol(Client)
     factory.noisy = False
 
     def go() -> None:
         sys.setprofile(watch)
-        reactor.connectTCP(*address, factory)
+        reactor.connectTCP(host, port, factory)
 
     reactor.callWhenRunning(go)
     reactor.run()
