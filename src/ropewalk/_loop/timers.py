@@ -85,10 +85,11 @@ class DelayedCall:
     def delay(self, secondsLater: float) -> None:
         """Move the call by so many seconds from when it was due; negative is sooner.
 
-        Raises: AlreadyCalled, AlreadyCancelled.
+        Raises: AlreadyCalled, AlreadyCancelled; ValueError for a number that is not finite.
         """
         if self.func is None:
             self._refuse()
+        checked_delay(abs(secondsLater))
         self._timers.move(self, self.time + secondsLater)
 
     def reset(self, secondsFromNow: float) -> None:
@@ -141,7 +142,9 @@ class Timers:
         call.time = time
         if is_sooner:
             self._enter(call)
-            self._dead += 1
+            self._dead = dead = self._dead + 1
+            if dead > _DEAD_ENTRIES_TOLERATED and dead * 2 > len(self.heap):
+                self.rebuild()
 
     def _enter(self, call: DelayedCall) -> None:
         self._serial = call._serial = serial = self._serial + 1
