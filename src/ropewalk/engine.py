@@ -134,7 +134,12 @@ class Reactor:
         self._events.fire(eventType)
 
     def close(self) -> None:
-        """Give what the reactor itself holds back to the system. Connections are told first; it cannot run again."""
+        """Give what the reactor itself holds back to the system. Connections are told first; it cannot run again.
+
+        In a forked child it does nothing: the copy gave everything up by itself.
+        """
+        if self._loop.is_forked():
+            return
         self._core.shut_down()
         if self._pool is not None:
             self._pool.stop()
@@ -322,6 +327,8 @@ class Reactor:
 
     def getThreadPool(self) -> ThreadPool:
         """The pool behind callInThread, made at first use and stopped at shutdown."""
+        if self._loop.is_forked():
+            self._loop.check_thread("getThreadPool")
         if self._pool is None:
             self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
             self.addSystemEventTrigger("during", "shutdown", self._stop_pool)

@@ -148,7 +148,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     "_loop/select.py": {"select": ANY, "time": {"sleep"}},
     "_loop/signals.py": {"signal": ANY},
     # Once, at import: what a forked child's copy must not do.
-    "_loop/loop.py": {"os": {"register_at_fork"}},
+    "_loop/forked.py": {"os": {"register_at_fork"}},
     # The numbers of options that not every system has.
     "_net/options.py": {"socket": {COMPUTED}},
     # A scope's name as a number: it opens nothing, waits for nothing, and has no counterpart in a simulated host.

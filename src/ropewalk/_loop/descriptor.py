@@ -144,6 +144,9 @@ class Descriptor:
         for each in {id(each): each for each in (self.reader, self.writer) if each is not None}.values():
             self._all.end(each, None)
 
+    def disown(self) -> None:
+        """Nothing: who opened it closes it."""
+
     def ready(self, event: int) -> None:
         reader, writer = self.reader, self.writer
         if event & (ERR | HUP) and not event & (IN | OUT):

@@ -61,6 +61,8 @@ class Life:
         self._disconnect_all = disconnect_all
         self._signals = Signals(self._on_signal)
         self._state = LifeState.STOPPED
+        # Why: a child's SIGTERM must end it, as before the run, and not wake a loop that is none of its own.
+        loop.on_fork.append(self._signals.restore)
         events.set_heart("startup", self._begin)
         events.set_heart("shutdown", self._disconnect_all)
 
@@ -69,6 +71,8 @@ class Life:
         return self._state
 
     def run(self, install_signal_handlers: bool) -> None:
+        if self._loop.is_forked():
+            self._loop.check_thread("run")
         if self._state is not LifeState.STOPPED:
             raise ReactorAlreadyRunning("run: this reactor runs already; stop it first")
         before = self._loop.enter()
@@ -108,7 +112,8 @@ class Life:
     def crash(self) -> None:
         if self._state is not LifeState.STOPPED:
             self._state = LIFE[self._state, LifeEvent.CRASH]
-            self._loop.do_not_wait()
+            if not self._loop.is_forked():
+                self._loop.do_not_wait()
 
     def _on_signal(self, number: int) -> None:
         self._loop.call_from_thread(self._stop_unless_stopping, (), None)

@@ -23,14 +23,13 @@ this turn is nearly always empty, and testing an empty set is the cheapest gener
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from typing import Any, Protocol
 
+from ropewalk._loop.forked import NoCalls, NoPoller, loops
 from ropewalk._loop.poller import ERR, HUP, IN, LONGEST_WAIT, OUT, Poller
 from ropewalk._loop.timers import DelayedCall, Timers
 from ropewalk._loop.waker import Waker
@@ -53,6 +52,9 @@ class Watcher(Protocol):
 
     def shut_down(self) -> None:
         """The reactor stops: end, and tell whoever must know."""
+
+    def disown(self) -> None:
+        """In a forked child: close this copy of the descriptor. Rule: nothing else that the parent could feel."""
 
 
 class Flushable(Protocol):
@@ -85,6 +87,7 @@ class Loop:
         "_waker",
         "due",
         "now",
+        "on_fork",
         "poller",
         "soon",
         "thread",
@@ -94,7 +97,7 @@ class Loop:
 
     def __init__(self, system: Clock, poller: Poller) -> None:
         self._system = system
-        self.poller = poller
+        self.poller: Poller = poller
         self.now = system.monotonic
         self.timers = Timers(system.monotonic)
         self._timer_heap = self.timers.heap
@@ -113,7 +116,9 @@ class Loop:
         self._process = system.process_id()
         self._waker = Waker(system.socket_pair())
         self.watch(self._waker.fileno(), self._waker, IN)
-        _loops.add(self)
+        # What else is to be given up in a forked child, put here by the rooms that have it.
+        self.on_fork: list[Callable[[], object]] = []
+        loops.add(self)
 
     # ---- one turn ---------------------------------------------------------------------------------------------
 
@@ -323,10 +328,7 @@ class Loop:
         if self.thread == _AT_REST:
             return
         if self.thread == _FORKED:
-            raise RuntimeError(
-                f"{asked}: this reactor belongs to process {self._process}, this is process "
-                f"{self._system.process_id()}, forked from it; make a new Reactor() in the child"
-            )
+            raise RuntimeError(f"{asked}: {self._foreign()}")
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         raise RuntimeError(
             f"{asked}: called from thread {names.get(get_ident(), '?')!r} ({get_ident()}), but the reactor runs in "
@@ -337,15 +339,32 @@ class Loop:
         return self._waker.signal_fileno()
 
     def disown(self) -> None:
-        """In a forked child: give up the copies of the kernel's objects, touch nothing that the parent shares.
+        """In a forked child: give everything up, touch nothing that the parent shares (forked.py).
 
-        Safe because: closing a copy of an epoll descriptor changes nothing for the parent; EPOLL_CTL_DEL would.
+        Why emptied in place: the child may be about to return into the middle of a turn, or of a settling.
+    def is_forked(self) -> bool:
+        """Whether this is the copy in a forked child."""
+        return self.thread == _FORKED
+
+    def _foreign(self) -> str:
+        return (
+            f"this reactor belongs to process {self._process}, this is process {self._system.process_id()}, "
+            "forked from it; make a new Reactor() in the child"
+        )
+
         """
         self.thread = _FORKED
         self.poller.close()
-        self._waker.close()
-        self.soon.clear()
-        self.due.clear()
+        self.poller, self.soon = NoPoller(self._foreign()), NoCalls(self._foreign())
+        for give_up in (*self.on_fork, *(watcher.disown for watcher in watchers)):
+            try:
+                give_up()
+            except OSError:
+                pass  # Safe because: closed behind our back is closed.
+        self._asleep = False
+        watchers = list(self.watchers.values())
+        for each in (self.watchers, self._always_ready, self._rows, self.due, self.soon, self._timer_heap):
+            each.clear()
 
     def close(self) -> None:
         """Give the poller and the waker back to the kernel. The loop cannot be used after that."""
@@ -354,7 +373,7 @@ class Loop:
             self._waker.close()
             self.poller.close()
             self.poller = _CLOSED
-        _loops.discard(self)
+        loops.discard(self)
 
     def __del__(self) -> None:
         # Why: reactors are cheap to make, as in tests; one dropped without close() must not leave descriptors.
@@ -363,37 +382,6 @@ class Loop:
             self.poller.close()
 
 
-class _ClosedPoller:
-    """What stands in for the poller of a loop that was closed: every use is a clear error."""
-
-    name = "closed"
-    notices_reset_at_mask_zero = False
-
-    def register(self, fd: int, mask: int, /) -> None:
-        raise RuntimeError("this reactor has been closed")
-
-    modify = register
-
-    def unregister(self, fd: int, /) -> None:
-        raise RuntimeError("this reactor has been closed")
-
-    def poll(self, timeout: float | None, limit: int, /) -> list[tuple[int, int]]:
-        raise RuntimeError("this reactor has been closed")
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-_CLOSED: Poller = _ClosedPoller()
-_loops: weakref.WeakSet[Loop] = weakref.WeakSet()
-
-
-def _disown_all() -> None:
-    for loop in list(_loops):
-        loop.disown()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)
+_CLOSED = NoPoller("this reactor has been closed")
 
 __all__ = ["ERR", "HUP", "IN", "OUT", "Clock", "Flushable", "Loop", "Watcher"]

@@ -49,6 +49,9 @@ class Waker:
     def shut_down(self) -> None:
         """Nothing: it is needed until the loop is closed."""
 
+    def disown(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self._reader.close()
         self._writer.close()

@@ -45,6 +45,7 @@ class Core:
         # is here stays alive though nobody else holds it (FAULTS C16). A dict, because order matters: oldest first.
         self.open_ends: dict[Any, None] = {}
         self.resolver: NameSource
+        loop.on_fork.append(self._disown)
 
     def shut_down(self) -> None:
         """The reactor stops: every descriptor and every attempt is told, those made meanwhile by their users too."""
@@ -55,6 +56,11 @@ class Core:
             if not self.open_ends:
                 return
         log.error("at shutdown, callbacks keep making new connections: %r", list(self.open_ends))
+
+    def _disown(self) -> None:
+        """In a forked child: those that the loop does not watch just now."""
+        for each in self.open_ends:
+            each.disown()
 
     def report(self, number: int, what: Step, **details: object) -> None:
         event = Event(self.loop.now(), number, what, details)

@@ -365,6 +365,11 @@ class Port:
         if self._state is PortState.LISTENING:
             self._stop()
 
+    def disown(self) -> None:
+        for each in (self.sock, self._reserve):
+            if each is not None:
+                each.close()
+
     def _stop(self) -> None:
         if self._state is not PortState.LISTENING:
             return  # Safe because: shutdown came first and did it all.
