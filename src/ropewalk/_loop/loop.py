@@ -254,6 +254,10 @@ class Loop:
         if self.watchers.pop(fd, None) is not None and self._always_ready.pop(fd, None) is None:
             self.poller.unregister(fd)
 
+    def everyone(self) -> list[Watcher]:
+        """All who watch a descriptor, but the loop itself."""
+        return [each for each in self.watchers.values() if each is not self._waker]
+
     def _serve_always_ready(self) -> None:
         for fd, mask in list(self._always_ready.items()):
             watcher = self.watchers.get(fd)
@@ -338,10 +342,6 @@ class Loop:
     def signal_fileno(self) -> int:
         return self._waker.signal_fileno()
 
-    def disown(self) -> None:
-        """In a forked child: give everything up, touch nothing that the parent shares (forked.py).
-
-        Why emptied in place: the child may be about to return into the middle of a turn, or of a settling.
     def is_forked(self) -> bool:
         """Whether this is the copy in a forked child."""
         return self.thread == _FORKED
@@ -352,8 +352,16 @@ class Loop:
             "forked from it; make a new Reactor() in the child"
         )
 
+    def disown(self) -> None:
+        """In a forked child: give everything up, touch nothing that the parent shares (forked.py).
+
+        Why emptied in place: the child may be about to return into the middle of a turn, or of a settling.
         """
         self.thread = _FORKED
+        self._asleep = False
+        watchers = list(self.watchers.values())
+        for each in (self.watchers, self._always_ready, self._rows, self.due, self.soon, self._timer_heap):
+            each.clear()
         self.poller.close()
         self.poller, self.soon = NoPoller(self._foreign()), NoCalls(self._foreign())
         for give_up in (*self.on_fork, *(watcher.disown for watcher in watchers)):
@@ -361,10 +369,6 @@ class Loop:
                 give_up()
             except OSError:
                 pass  # Safe because: closed behind our back is closed.
-        self._asleep = False
-        watchers = list(self.watchers.values())
-        for each in (self.watchers, self._always_ready, self._rows, self.due, self.soon, self._timer_heap):
-            each.clear()
 
     def close(self) -> None:
         """Give the poller and the waker back to the kernel. The loop cannot be used after that."""
