@@ -1,0 +1,272 @@
+"""Threads: the pool behind callInThread, and what hands work and results between threads. No loop, no time."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import ropewalk
+from ropewalk import Failure, threads
+from ropewalk._loop.threads import DEFAULT_SIZE, ThreadPool
+
+PATIENCE = 20
+
+
+@pytest.fixture
+def pool():
+    pool = ThreadPool(2, name="tested")
+    yield pool
+    pool.stop()
+
+
+class Door:
+    """A job that waits until it is let through."""
+
+    def __init__(self):
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self):
+        self.entered.set()
+        assert self.open.wait(PATIENCE)
+
+
+# ---- the pool -------------------------------------------------------------------------------------------------------
+
+
+def finished(pool, func, *args, **kw):
+    """(success, result) of one job."""
+    got, done = [], threading.Event()
+
+    def on_result(success, result):
+        got.append((success, result, threading.current_thread().name))
+        done.set()
+
+    pool.callInThreadWithCallback(on_result, func, *args, **kw)
+    assert done.wait(PATIENCE)
+    return got[0]
+
+
+def test_a_result_is_given_in_the_very_thread_of_the_job(pool):
+    success, result, name = finished(pool, lambda *args, **kw: (args, kw), 1, two=2)
+    assert (success, result) == (True, ((1,), {"two": 2}))
+    assert name.startswith("tested")
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
+def test_whatever_a_job_raises_is_given_to_who_asked(pool, kind, caplog):
+    def bad():
+        raise kind("on purpose")
+
+    success, result, _ = finished(pool, bad)
+    assert success is False
+    assert isinstance(result, kind)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_what_a_job_raises_is_logged_where_nobody_asked(pool, kind, caplog):
+    def bad():
+        raise kind("on purpose")
+
+    pool.callInThread(bad)
+    pool.callInThread(list)
+    pool.stop()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "bad" in record.getMessage()
+
+
+def test_a_job_has_the_context_of_who_asked(pool):
+    variable = contextvars.ContextVar("variable", default="outside")
+    token = variable.set("inside")
+    got = finished(pool, variable.get)
+    variable.reset(token)
+    assert got[:2] == (True, "inside")
+
+
+def test_what_is_no_job_is_refused_before_any_thread_is_made(pool):
+    with pytest.raises(TypeError, match="must be callable"):
+        pool.callInThread("not callable")
+    assert pool._executor is None
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "2", None])
+def test_a_size_must_be_a_whole_number_from_1(pool, size):
+    with pytest.raises(ValueError, match="1 or more"):
+        ThreadPool(size)
+    if size is not None:
+        with pytest.raises(ValueError, match="1 or more"):
+            pool.adjustPoolsize(maxthreads=size)
+    assert pool.max == 2
+
+
+def test_without_being_told_it_has_as_many_threads_as_twisted_s():
+    assert ThreadPool().max == DEFAULT_SIZE == 10
+
+
+def test_it_is_resized_without_disturbing_a_job_that_runs(pool):
+    door = Door()
+    pool.callInThread(door)
+    assert door.entered.wait(PATIENCE)
+    pool.adjustPoolsize(0, 5)
+    assert pool.max == 5
+    assert finished(pool, lambda: "new one")[:2] == (True, "new one")
+    door.open.set()
+
+
+def test_resizing_to_what_it_is_or_to_nothing_changes_nothing(pool):
+    finished(pool, list)
+    executor = pool._executor
+    pool.adjustPoolsize(5)
+    pool.adjustPoolsize(1, 2)
+    assert pool._executor is executor
+
+
+def test_it_is_resized_before_its_first_job_too(pool):
+    pool.adjustPoolsize(maxthreads=1)
+    assert finished(pool, lambda: 1)[:2] == (True, 1)
+
+
+def test_stopping_drops_the_jobs_that_wait_and_waits_for_those_that_run():
+    pool, door, told = ThreadPool(1), Door(), []
+    pool.callInThread(door)
+    assert door.entered.wait(PATIENCE)
+    pool.callInThread(told.append, "never")
+    threading.Timer(0, door.open.set).start()
+    pool.stop()
+    assert told == []
+    assert not pool._running
+
+
+def test_after_stopping_it_serves_again():
+    pool = ThreadPool(1)
+    for number in range(2):
+        assert finished(pool, lambda number=number: number)[1] == number
+        pool.stop()
+
+
+def test_stopping_what_never_began_is_nothing():
+    ThreadPool().stop()
+
+
+def test_E9_a_job_that_does_not_end_is_logged_and_left(caplog):
+    pool, door = ThreadPool(1, name="stuck"), Door()
+    pool.callInThread(door)
+    assert door.entered.wait(PATIENCE)
+    pool.stop(timeout=0.001)
+    (record,) = caplog.records
+    assert record.getMessage() == "stuck: 1 jobs still run 0.001 s after shutdown was asked for"
+    door.open.set()
+    pool.stop()
+
+
+# ---- handing over ---------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """What the functions below need of a reactor: calls are made when the test says."""
+
+    def __init__(self, pool=None):
+        self.calls = []
+        self.left = threading.Event()
+        self.pool = pool
+
+    def callFromThread(self, func, *args):
+        self.calls.append((func, args))
+        self.left.set()
+
+    def callInThread(self, func):
+        self.pool.callInThread(func)
+
+    def getThreadPool(self):
+        return self.pool
+
+    def make_calls(self):
+        assert self.left.wait(PATIENCE)
+        self.left.clear()
+        while self.calls:
+            func, args = self.calls.pop(0)
+            func(*args)
+
+
+def test_a_deferred_is_fired_by_the_reactor_and_not_by_the_pool(pool):
+    desk, got = Desk(), []
+    threads.deferToThreadPool(desk, pool, lambda a, b: a + b, 1, b=2).addCallback(got.append)
+    assert desk.left.wait(PATIENCE)
+    assert got == []
+    desk.make_calls()
+    assert got == [3]
+
+
+def test_a_deferred_carries_what_the_job_raised(pool):
+    desk, got = Desk(), []
+
+    def bad():
+        raise ValueError("on purpose")
+
+    threads.deferToThreadPool(desk, pool, bad).addErrback(got.append)
+    desk.make_calls()
+    assert isinstance(got[0], Failure)
+    assert isinstance(got[0].value, ValueError)
+
+
+@pytest.fixture
+def default(monkeypatch, pool):
+    desk = Desk(pool)
+    monkeypatch.setattr(ropewalk, "reactor", desk, raising=False)
+    return desk
+
+
+def test_deferToThread_uses_the_default_reactor_and_its_pool(default):
+    got = []
+    threads.deferToThread(lambda: threading.current_thread().name).addCallback(got.append)
+    default.make_calls()
+    assert got[0].startswith("tested")
+
+
+def test_several_calls_are_made_in_one_thread_one_after_the_other(default):
+    told, done = [], threading.Event()
+
+    def note(*args, **kw):
+        told.append((args, kw, threading.current_thread().name))
+
+    threads.callMultipleInThread([(note, (1,), {}), (note, (), {"two": 2}), (done.set, (), {})])
+    assert done.wait(PATIENCE)
+    assert [row[:2] for row in told] == [((1,), {}), ((), {"two": 2})]
+    assert told[0][2] == told[1][2]
+
+
+def blocking(desk, func, *args, **kw):
+    """What blockingCallFromThread gives in a thread of its own, the desk being this one."""
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(threads.blockingCallFromThread, desk, func, *args, **kw)
+        desk.make_calls()
+        return answer.result(PATIENCE)
+
+
+def test_a_thread_gets_the_result_of_what_the_reactor_called():
+    assert blocking(Desk(), lambda a, b: a - b, 5, b=3) == 2
+
+
+def test_a_thread_gets_the_exception_of_what_the_reactor_called():
+    def bad():
+        raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        blocking(Desk(), bad)
+
+
+def test_a_thread_waits_for_the_Deferred_of_what_the_reactor_called():
+    deferred = ropewalk.Deferred()
+    desk = Desk()
+
+    def later():
+        desk.callFromThread(deferred.callback, "later")
+        return deferred
+
+    assert blocking(desk, later) == "later"
