@@ -235,6 +235,9 @@ class Connector:
         if self._state is ConnectorState.CONNECTING:
             self._give_up(self._core.words.error.UserError(string="the reactor was stopped"))
 
+    def disown(self) -> None:
+        """Nothing: the sockets of the dial's attempts are watched, and closed by themselves."""
+
     # ---- the common ends --------------------------------------------------------------------------------------
 
     def _give_up(self, exc: Any) -> None:
@@ -248,9 +251,6 @@ class Connector:
         self._core.loop.call_user(callback, self, reason)
         if self._state is ConnectorState.DISCONNECTED:
             self._at_rest()
-    def disown(self) -> None:
-        """Nothing: the sockets of the dial's attempts are watched, and closed by themselves."""
-
 
     def _at_rest(self) -> None:
         """Nothing is under way and the user did not reconnect: let the factory go."""

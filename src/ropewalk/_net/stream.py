@@ -642,10 +642,10 @@ class Stream:
     def shut_down(self) -> None:
         self._end(SHUT_DOWN)
 
-    def _user_raised(self, exc: BaseException, message: str, with_reset: bool) -> None:
     def disown(self) -> None:
         self.sock.close()
 
+    def _user_raised(self, exc: BaseException, message: str, with_reset: bool) -> None:
         self._loop.user_error(exc, message, self.protocol)
         if not isinstance(exc, (SystemExit, KeyboardInterrupt)):
             self._end(raised(exc, with_reset))
