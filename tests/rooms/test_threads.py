@@ -11,6 +11,7 @@ import pytest
 
 import ropewalk
 from ropewalk import Failure, threads
+from ropewalk._loop import threads as room
 from ropewalk._loop.threads import DEFAULT_SIZE, ThreadPool
 
 PATIENCE = 20
@@ -132,12 +133,19 @@ def test_it_is_resized_before_its_first_job_too(pool):
     assert finished(pool, lambda: 1)[:2] == (True, 1)
 
 
-def test_stopping_drops_the_jobs_that_wait_and_waits_for_those_that_run():
+def test_stopping_drops_the_jobs_that_wait_and_waits_for_those_that_run(monkeypatch):
     pool, door, told = ThreadPool(1), Door(), []
     pool.callInThread(door)
-    assert door.entered.wait(PATIENCE)
     pool.callInThread(told.append, "never")
-    threading.Timer(0, door.open.set).start()
+    assert door.entered.wait(PATIENCE)
+    real_wait = room.wait
+
+    def wait(futures, timeout):
+        assert len(futures) == 1
+        door.open.set()
+        return real_wait(futures, timeout)
+
+    monkeypatch.setattr(room, "wait", wait)
     pool.stop()
     assert told == []
     assert not pool._running
