@@ -62,8 +62,14 @@ __all__ = [
 
 
 def errno_name(number: int | None) -> str | None:
-    """The name of an errno, such as "ECONNREFUSED"; "errno 999" if it has none; None for None."""
-    return None if number is None else errno.errorcode.get(number, f"errno {number}")
+    """The name of an errno, such as "ECONNREFUSED"; "errno 999" if it has none; None for None.
+
+    Why also EAI codes, which glibc makes negative: Python's bind and connect give them for an address that does not
+    fit the socket.
+    """
+    if number is None:
+        return None
+    return errno.errorcode.get(number) or (number < 0 and eai_names.get(number)) or f"errno {number}"
 
 
 def _sentence(message: str, args: tuple[object, ...], note: str | None = None) -> str:

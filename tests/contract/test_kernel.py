@@ -264,6 +264,13 @@ def test_an_IPv6_address_does_not_fit_an_IPv4_socket(ground: Ground) -> None:
         ground.socket().connect_ex(("::1", 1))
 
 
+@pytest.mark.parametrize("call", ["bind", "connect_ex"])
+def test_an_IPv4_address_does_not_fit_an_IPv6_socket(ground: Ground, call: str) -> None:
+    with pytest.raises(socket.gaierror) as raised:
+        getattr(ground.socket(socket.AF_INET6), call)((HERE, 1))
+    assert raised.value.errno == socket.EAI_ADDRFAMILY
+
+
 # ---- listening ------------------------------------------------------------------------------------------------------
 
 

@@ -55,9 +55,9 @@ def parse(call: str, family: int, sockaddr: Any) -> tuple[Name, int]:
     address = canonical(host)
     if address is None:
         raise socket.gaierror(socket.EAI_NONAME, f"Name or service not known: {host!r}; look names up first")
-    if ":" in host and family == socket.AF_INET:
+    if (":" in host) is not (family == socket.AF_INET6):
         raise socket.gaierror(
-            getattr(socket, "EAI_ADDRFAMILY", socket.EAI_FAMILY), "Address family not supported"
+            getattr(socket, "EAI_ADDRFAMILY", socket.EAI_FAMILY), "Address family for hostname not supported"
         )
     scope = sockaddr[3] if len(sockaddr) == 4 else 0
     return (address, port), scope
