@@ -60,10 +60,14 @@ class TCPOptions:
 
     def __post_init__(self) -> None:
         check_limits(self.highWater, self.lowWater, self.hardLimit)
-        for name in ("receiveBuffer", "sendBuffer", "userTimeout", "closeTimeout", "attemptDelay"):
+        for name in ("receiveBuffer", "sendBuffer"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
-                raise ValueError(f"{name} must be a number above 0, not {value!r}")
+            if value is not None and not (_is_number(value) and isinstance(value, int)):
+                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+        for name in ("userTimeout", "closeTimeout"):
+            check_seconds(name, getattr(self, name))
+        if not _is_number(self.attemptDelay):
+            raise ValueError(f"attemptDelay must be a number above 0, not {self.attemptDelay!r}")
         if self.keepAlive is not None:
             parts = self.keepAlive
             if not (
@@ -72,7 +76,6 @@ class TCPOptions:
                 raise ValueError(
                     f"keepAlive must be (idle s, interval s, count), each 1 or more, not {parts!r}"
                 )
-
         object.__setattr__(self, "settings", tuple(self._settings()))
 
     def _settings(self) -> Iterator[Setting]:
@@ -109,6 +112,12 @@ def check_limits(high: int, low: int, hard: int | None) -> None:
         raise ValueError(f"the hard limit must be at least the high-water mark {high}, not {hard!r}")
 
 
+def check_seconds(name: str, value: float | None) -> None:
+    """Raises: ValueError naming the option, unless it is None or a finite number above 0."""
+    if value is not None and not _is_number(value):
+        raise ValueError(f"{name} must be a number above 0, not {value!r}")
+
+
 def _constant(name: str) -> int:
     try:
         return int(getattr(socket, name))
@@ -117,7 +126,8 @@ def _constant(name: str) -> int:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """A finite number above 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 DEFAULT_OPTIONS = TCPOptions()
