@@ -414,7 +414,13 @@ def literal(host: str, port: int) -> Candidate | None:
 def _scope_number(scope: str) -> int:
     if not scope:
         return 0
-    return int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+    if scope.isdecimal():
+        return int(scope)
+    try:
+        return socket.if_nametoindex(scope)
+    except OSError:
+        # Why: the C library's answer has no errno. ENODEV is what the kernel says to a number that is no interface.
+        raise OSError(errno.ENODEV, f"no network interface is named {scope!r}") from None
 
 
 def candidates(rows: list[AddressRow]) -> list[Candidate]:
