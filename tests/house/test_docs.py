@@ -1,11 +1,15 @@
 """The documentation's examples run.
 
 Every block fenced ```python in README.md and docs/*.md is run by itself, warnings being errors, and must end well
-within the time limit. A block fenced ```python no-run is only compiled: for pieces that need what is not there.
+within the time limit. A block fenced ```python no-run is only compiled: for pieces that need what is not there. A block
+fenced ```output behind it is what it prints, "…" standing for what differs from run to run.
+
+What the pages point at is there: other pages, files, and functions written as `_net/dial.py:Dial.start`.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,27 +17,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.source import ROOT
+from tests.house.source import PACKAGE, ROOT, sources
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```python(?P<no_run> no-run)?\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^```python(?P<no_run> no-run)?\n(?P<code>.*?)^```$(?:\n+```output\n(?P<output>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
 
 
-def blocks(page: Path) -> list[tuple[str, str, bool]]:
-    """(place, code, whether it is run) of each block, padded so that errors tell the page's own lines."""
+def blocks(page: Path) -> list[tuple[str, str, bool, str | None]]:
+    """(place, code, whether it is run, output) of each block, padded so that errors tell the page's own lines."""
     text = page.read_text()
     found = []
     for each in FENCE.finditer(text):
         line = text[: each.start("code")].count("\n")
-        found.append((f"{page.name}:{line}", "\n" * line + each["code"], not each["no_run"]))
+        found.append((f"{page.name}:{line}", "\n" * line + each["code"], not each["no_run"], each["output"]))
     return found
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
-@pytest.mark.parametrize(("place", "code", "runs"), BLOCKS, ids=[place for place, _, _ in BLOCKS])
-def test_an_example_of_the_docs_runs(place: str, code: str, runs: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "code", "runs", "output"), BLOCKS, ids=[block[0] for block in BLOCKS])
+def test_an_example_of_the_docs_runs(
+    place: str, code: str, runs: bool, output: str | None, tmp_path: Path
+) -> None:
     compile(code, place, "exec")
     if not runs:
         return
@@ -49,6 +58,9 @@ def test_an_example_of_the_docs_runs(place: str, code: str, runs: bool, tmp_path
         check=False,
     )
     assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
+    if output is not None:
+        shown = ".*".join(map(re.escape, output.split("…")))
+        assert re.fullmatch(shown, done.stdout), f"{place} prints\n{done.stdout}"
 
 
 def test_every_python_block_is_seen() -> None:
@@ -66,3 +78,37 @@ def test_links_between_the_pages_lead_somewhere() -> None:
             if not (page.parent / target).exists():
                 wrong.append(f"{page.name}: {target}")
     assert not wrong, wrong
+
+
+def test_the_first_client_is_the_one_in_examples() -> None:
+    """Blank lines and the file's docstring left out."""
+    example = (ROOT / "examples" / "first_client.py").read_text().split('"""')[2]
+    shown = FENCE.search((ROOT / "README.md").read_text())
+    assert shown
+    assert [line for line in shown["code"].splitlines() if line] == [
+        line for line in example.splitlines() if line
+    ]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda each: each.name)
+def test_what_a_page_points_at_is_there(page: Path) -> None:
+    defined = {source.name: names_defined(source.tree) for source in sources()}
+    wrong = []
+    for file, name in re.findall(r"`([\w./]+\.py)(?::([\w.]+))?`", page.read_text()):
+        if not any((root / file).is_file() for root in (PACKAGE, ROOT)):
+            wrong.append(file)
+        elif name and name not in defined.get(file, ()):
+            wrong.append(f"{file}:{name}")
+    assert not wrong, wrong
+
+
+def names_defined(tree: ast.AST, before: str = "") -> set[str]:
+    """Classes, functions and tables of a module, "Dial.start" for what is inside a class."""
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found |= {before + node.name, *names_defined(node, f"{before}{node.name}.")}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {before + each.id for each in targets if isinstance(each, ast.Name)}
+    return found
