@@ -45,11 +45,3 @@ class Table(dict[tuple[S, E], S]):
 
     def __missing__(self, pair: tuple[S, E]) -> S:
         raise IllegalTransition(self.kind, *pair)
-
-
-def step(table: Mapping[tuple[S, E], S], owner: object, state: S, event: E) -> S:
-    """The state after `event`.
-
-    Raises: IllegalTransition naming owner, state and event where the table has no entry.
-    """
-    return table[state, event]

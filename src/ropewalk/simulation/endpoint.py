@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ropewalk.machine import step
 from ropewalk.simulation.buffers import ReceiveBuffer, SendBuffer
 from ropewalk.simulation.faults import kernel_error
 from ropewalk.simulation.network import ACK, DATA, FIN, OPEN, RST, Wire
@@ -368,7 +367,7 @@ class Endpoint:
             self.finish(0)
 
     def _step(self, event: TcpEvent) -> None:
-        self.state = step(TCP, self, self.state, event)
+        self.state = TCP[self.state, event]
 
     def connecting(self, handshake: Handshake) -> None:
         """SYN goes out."""

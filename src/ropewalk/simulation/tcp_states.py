@@ -1,4 +1,4 @@
-"""The states of a TCP connection, as RFC 9293 draws them, and the one function that changes them.
+"""The states of a TCP connection, as RFC 9293 draws them, and the table that changes them.
 
 The states are the kernel's, not the program's: a program sees them only through what its calls answer. Two differences
 from the diagram, both Linux's: TIME_WAIT is what the kernel keeps when the socket is CLOSED for the program already, and
@@ -10,6 +10,8 @@ Source: RFC 9293 section 3.3.2; Linux net/ipv4/tcp.c, tcp_close_state, and net/i
 from __future__ import annotations
 
 from enum import StrEnum
+
+from ropewalk.machine import Table
 
 
 class TcpState(StrEnum):
@@ -37,23 +39,26 @@ class TcpEvent(StrEnum):
 
 _S, _E = TcpState, TcpEvent
 
-TCP: dict[tuple[TcpState, TcpEvent], TcpState] = {
-    (_S.CLOSED, _E.CONNECT): _S.SYN_SENT,
-    (_S.CLOSED, _E.SYN_CAME): _S.SYN_RECEIVED,
-    (_S.SYN_SENT, _E.OPENED): _S.ESTABLISHED,
-    (_S.SYN_RECEIVED, _E.OPENED): _S.ESTABLISHED,
-    (_S.ESTABLISHED, _E.FIN_QUEUED): _S.FIN_WAIT_1,
-    (_S.SYN_RECEIVED, _E.FIN_QUEUED): _S.FIN_WAIT_1,
-    (_S.CLOSE_WAIT, _E.FIN_QUEUED): _S.LAST_ACK,
-    (_S.ESTABLISHED, _E.FIN_CAME): _S.CLOSE_WAIT,
-    (_S.SYN_RECEIVED, _E.FIN_CAME): _S.CLOSE_WAIT,
-    (_S.FIN_WAIT_1, _E.FIN_CAME): _S.CLOSING,
-    (_S.FIN_WAIT_2, _E.FIN_CAME): _S.TIME_WAIT,
-    (_S.FIN_WAIT_1, _E.FIN_ACKED): _S.FIN_WAIT_2,
-    (_S.CLOSING, _E.FIN_ACKED): _S.TIME_WAIT,
-    (_S.LAST_ACK, _E.FIN_ACKED): _S.CLOSED,
-    **{(state, _E.DROPPED): _S.CLOSED for state in TcpState},
-}
+TCP: Table[TcpState, TcpEvent] = Table(
+    "Endpoint",
+    {
+        (_S.CLOSED, _E.CONNECT): _S.SYN_SENT,
+        (_S.CLOSED, _E.SYN_CAME): _S.SYN_RECEIVED,
+        (_S.SYN_SENT, _E.OPENED): _S.ESTABLISHED,
+        (_S.SYN_RECEIVED, _E.OPENED): _S.ESTABLISHED,
+        (_S.ESTABLISHED, _E.FIN_QUEUED): _S.FIN_WAIT_1,
+        (_S.SYN_RECEIVED, _E.FIN_QUEUED): _S.FIN_WAIT_1,
+        (_S.CLOSE_WAIT, _E.FIN_QUEUED): _S.LAST_ACK,
+        (_S.ESTABLISHED, _E.FIN_CAME): _S.CLOSE_WAIT,
+        (_S.SYN_RECEIVED, _E.FIN_CAME): _S.CLOSE_WAIT,
+        (_S.FIN_WAIT_1, _E.FIN_CAME): _S.CLOSING,
+        (_S.FIN_WAIT_2, _E.FIN_CAME): _S.TIME_WAIT,
+        (_S.FIN_WAIT_1, _E.FIN_ACKED): _S.FIN_WAIT_2,
+        (_S.CLOSING, _E.FIN_ACKED): _S.TIME_WAIT,
+        (_S.LAST_ACK, _E.FIN_ACKED): _S.CLOSED,
+        **{(state, _E.DROPPED): _S.CLOSED for state in TcpState},
+    },
+)
 
 OVER = frozenset((TcpState.CLOSED, TcpState.TIME_WAIT))
 """A program has nothing left of such a connection but what it has not read yet."""
