@@ -25,12 +25,14 @@ class LifeState(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
+    ENDING = "ending"
 
 
 class LifeEvent(StrEnum):
     RUN = "run"
     STARTED = "startup fired"
     STOP = "stop"
+    DISCONNECT = "before shutdown fired"
     ENDED = "shutdown fired"
     CRASH = "crash"
 
@@ -42,10 +44,15 @@ LIFE: Table[LifeState, LifeEvent] = Table(
         (LifeState.STARTING, LifeEvent.STARTED): LifeState.RUNNING,
         (LifeState.STARTING, LifeEvent.STOP): LifeState.STOPPING,
         (LifeState.RUNNING, LifeEvent.STOP): LifeState.STOPPING,
-        (LifeState.STOPPING, LifeEvent.ENDED): LifeState.STOPPED,
+        # Also without `stop`: somebody fired "shutdown" by hand.
+        (LifeState.STARTING, LifeEvent.DISCONNECT): LifeState.ENDING,
+        (LifeState.RUNNING, LifeEvent.DISCONNECT): LifeState.ENDING,
+        (LifeState.STOPPING, LifeEvent.DISCONNECT): LifeState.ENDING,
+        (LifeState.ENDING, LifeEvent.ENDED): LifeState.STOPPED,
         (LifeState.STARTING, LifeEvent.CRASH): LifeState.STOPPED,
         (LifeState.RUNNING, LifeEvent.CRASH): LifeState.STOPPED,
         (LifeState.STOPPING, LifeEvent.CRASH): LifeState.STOPPED,
+        (LifeState.ENDING, LifeEvent.CRASH): LifeState.STOPPED,
     },
 )
 
@@ -64,7 +71,7 @@ class Life:
         # Why: a child's SIGTERM must end it, as before the run, and not wake a loop that is none of its own.
         loop.on_fork.append(self._signals.restore)
         events.set_heart("startup", self._begin)
-        events.set_heart("shutdown", self._disconnect_all)
+        events.set_heart("shutdown", self._disconnect)
 
     @property
     def state(self) -> LifeState:
@@ -104,8 +111,19 @@ class Life:
         self._state = LIFE[self._state, LifeEvent.STOP]
         self._loop.call_soon(self._events.fire, "shutdown", self._end)
 
+    def _disconnect(self) -> None:
+        """ "before" has been fired and waited for: from here on the reactor counts as not running any more.
+
+        Why: `if reactor.running: reactor.stop()` is what people write into connectionLost.
+        """
+        if self._state is not LifeState.STOPPED and self._state is not LifeState.ENDING:
+            if self._state is not LifeState.STOPPING:
+                self._loop.call_soon(self._end)
+            self._state = LIFE[self._state, LifeEvent.DISCONNECT]
+        self._disconnect_all()
+
     def _end(self) -> None:
-        if self._state is LifeState.STOPPING:
+        if self._state is LifeState.ENDING:
             self._state = LIFE[self._state, LifeEvent.ENDED]
             self._loop.do_not_wait()
 
