@@ -101,10 +101,9 @@ class SimpleSource:
     def ask(self, host: str, port: int, done: Done) -> Question:
         question = Question(self._loop, host, done)
         answer = self.resolver.getHostByName(host)
-        answer.addCallbacks(
-            lambda address: question.answer([_row(address, port)]),
-            lambda failure: question.answer(failure.value),
-        )
+        answer.addCallback(lambda address: [_row(address, port)])
+        # Why a second step: an answer that is no address is a failed look-up too, not a silence.
+        answer.addCallbacks(question.answer, lambda failure: question.answer(failure.value))
         return question
 
 
@@ -113,10 +112,12 @@ class Resolution:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_cancelled = False
         self._question: Cancellable | None = None
 
     def cancel(self) -> None:
         """The receiver is told no more addresses; its `resolutionComplete` is not called."""
+        self.is_cancelled = True
         if self._question is not None:
             self._question.cancel()
 
@@ -156,5 +157,6 @@ class NameResolver:
             resolutionReceiver.resolutionComplete()
 
         resolutionReceiver.resolutionBegan(resolution)
-        resolution._question = self._ask(hostName, portNumber, done)
+        if not resolution.is_cancelled:
+            resolution._question = self._ask(hostName, portNumber, done)
         return resolution
