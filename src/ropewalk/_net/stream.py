@@ -56,6 +56,9 @@ READ_SIZE = 65536
 # What a stream that fills its reads grows to. Why: CPU per MiB received was 189 µs with 64 KiB, 184 with 128, 229 with 256
 # and 260 with 1024, where each read becomes fresh pages of its own (a bare recv loop, same machine, one run).
 _READ_SIZE_MOST = 131072
+# Small writes of one handler are joined at once up to this size. Why so small: joining copies what is there already, and a
+# thousand writes must not become quadratic; beyond it the outbox joins them in one go.
+_GATHER_LIMIT = 4096
 # Sends in one flush, so that one fast reader cannot keep the loop (FAULTS J8).
 _SENDS_PER_FLUSH = 4
 # Seconds of rest when the kernel is out of buffers: polling again at once would spin.
@@ -212,6 +215,8 @@ class Stream:
 
         Args: is_watched: whether the loop watches the descriptor already, for whoever connected it.
         """
+        if self._life is StreamState.CLOSED:
+            return  # Safe because: buildProtocol closed it and turned the loop; the owner was told.
         loop = self._loop
         self.protocol = protocol
         self._since = loop.now()
@@ -221,6 +226,7 @@ class Stream:
             self._mask = IN
         except OSError as exc:
             trouble = exc
+            loop.unwatch(self.fd)
             self._mask = -1
             self._core.open_ends[self] = None
         try:
@@ -234,13 +240,14 @@ class Stream:
 
     def ready(self, event: int) -> None:
         # hot: benchmarks/ echo. Anything but "readable, and only that is wanted" is looked at first; the mask too,
-        # since a handler before this one in the same batch may have paused or closed us.
-        if (event != IN or self._mask != IN) and not self._goes_on_reading(event):
+        # since a handler before this one in the same batch may have paused or closed us, and `_in_due`, since what it
+        # asked for in the midst of settling is carried out only by the next one.
+        if (event != IN or self._mask != IN or self._in_due) and not self._goes_on_reading(event):
             return
         try:
             data = self.sock.recv(self._read_size)
         except _AGAIN:
-            if event & (ERR | HUP):
+            if event & (ERR | HUP) and not event & IN:
                 self._notice_end(event)
             return
         except OSError as exc:
@@ -250,10 +257,12 @@ class Stream:
             self._peer_ended(event)
             return
         received = self._received
-        if not received and self._core.observers:
-            self._core.report(self.number, Step.FIRST_BYTE)
         size = len(data)
         self._received = received + size
+        if not received and self._core.observers:
+            self._core.report(self.number, Step.FIRST_BYTE)
+            if self._life is not StreamState.CONNECTED:
+                return  # Safe because: an observer closed it, and after that nothing is received.
         if size >= READ_SIZE:
             self._read_size = _READ_SIZE_MOST if size == self._read_size else READ_SIZE
         try:
@@ -267,6 +276,8 @@ class Stream:
             self._flush_slowly()
             if self._life is StreamState.CLOSED:
                 return False
+        if self._in_due and not (self._reading and self._life is StreamState.CONNECTED):
+            return False  # Safe because: its wish comes first, and what is still true then comes again.
         if self._mask > 0 and self._mask & IN:
             return event & (IN | ERR | HUP) != 0
         if event & (ERR | HUP):
@@ -285,7 +296,8 @@ class Stream:
             self._loop.unwatch(self.fd)
             self._mask = -1
         else:
-            self._end(PEER_CLOSED)
+            # Why not always PEER_CLOSED: we may have asked to close first, and waited for a producer.
+            self._end(self._verdict if self._life is StreamState.CLOSING else PEER_CLOSED)
 
     def _pending_error(self) -> int:
         """The errno that the kernel keeps for this socket, 0 for none; asking for it forgets it."""
@@ -343,12 +355,15 @@ class Stream:
         loop = self._loop
         if get_ident() != loop.thread:
             loop.check_thread("write")
-        if data.__class__ is not bytes:
+        if type(data) is not bytes:
             data = _as_bytes(data)
         if self._plain and data:
             self._plain = False
             self._out = data
             loop.due.append(self)
+        elif self._out and len(self._out) + len(data) <= _GATHER_LIMIT:
+            # A further small write of the same handler; nothing else has happened meanwhile.
+            self._out += data
         else:
             self._write_slowly(data)
 
@@ -381,6 +396,8 @@ class Stream:
         if flow is not None and flow.wrote(box.size, high):
             if self._core.observers:
                 self._core.report(self.number, Step.BUFFER_FULL, buffered=box.size)
+                if self._flow is not flow:
+                    return
             self._loop.call_user(flow.producer.pauseProducing)
 
     def _leave_fast_path(self) -> Outbox:
@@ -443,9 +460,9 @@ class Stream:
         waiting = box.size if box is not None else 0
         flow = self._flow
         if flow is not None and flow.drained(waiting, self._limits[1]):
+            self._loop.call_user(flow.producer.resumeProducing)
             if flow.streaming and self._core.observers:
                 self._core.report(self.number, Step.BUFFER_DRAINED)
-            self._loop.call_user(flow.producer.resumeProducing)
             if self.disconnected:
                 return
             waiting = box.size if box is not None else 0
@@ -854,7 +871,10 @@ class Stream:
         try:
             return self._core.words.address("TCP", self._host or self.sock.getsockname())
         except OSError:
-            return None  # Safe because: a socket that was reset before anybody asked has no name to tell.
+            # Whoever asks wants an address: of a socket that cannot tell any more, the unspecified one (RFC 4291, 2.5.2).
+            words = self._core.words
+            is_ipv4 = self.sock.family == socket.AF_INET
+            return words.IPv4Address("TCP", "0.0.0.0", 0) if is_ipv4 else words.IPv6Address("TCP", "::", 0)
 
     def getTcpNoDelay(self) -> bool:
         """Whether small segments are sent at once (TCP_NODELAY)."""
