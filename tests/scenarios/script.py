@@ -264,6 +264,10 @@ class Scene:
         return factory
 
     def close(self) -> None:
-        """Everything is told to end, and nothing may be left."""
+        """Both reactors stop, everything is told to end, and nothing may be left."""
+        for host in self.sim.hosts:
+            if host.reactor.running:
+                host.reactor.stop()
+        self.sim.runUntilIdle()
         self.sim.close()
         self.sim.checkAtRest()
