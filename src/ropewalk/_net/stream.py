@@ -46,7 +46,7 @@ from ropewalk._net.ending import (
     stalled,
 )
 from ropewalk._net.flow import Flow
-from ropewalk._net.options import TCPOptions, check_limits, keep_alive_settings
+from ropewalk._net.options import TCPOptions, check_limits, check_seconds, keep_alive_settings
 from ropewalk._net.outbox import Outbox
 from ropewalk.event import Ended, Step
 from ropewalk.machine import Table
@@ -145,6 +145,7 @@ class Stream:
 
     __slots__ = (
         "_box",
+        "_close_timeout",
         "_core",
         "_flow",
         "_host",
@@ -167,7 +168,6 @@ class Stream:
         "_timer",
         "_verdict",
         "_write_side",
-        "closeTimeout",
         "ended",
         "fd",
         "number",
@@ -192,7 +192,7 @@ class Stream:
         self._box: Outbox | None = None
         self._flow: Flow | None = None
         self._limits = (options.highWater, options.lowWater, options.hardLimit)
-        self.closeTimeout = options.closeTimeout
+        self._close_timeout = options.closeTimeout
         self._plain = options.hardLimit is None
         self._in_due = False
         self._reading = True
@@ -494,8 +494,13 @@ class Stream:
             return self._life is not StreamState.CLOSED
         timer = self._timer
         # Why `cancelled`: users may have cancelled every call of getDelayedCalls, ours included.
-        if timer is not None and box.size < before and self.closeTimeout is not None and not timer.cancelled:
-            timer.reset(self.closeTimeout)
+        if (
+            timer is not None
+            and box.size < before
+            and self._close_timeout is not None
+            and not timer.cancelled
+        ):
+            timer.reset(self._close_timeout)
         return True
 
     def _all_sent(self) -> bool:
@@ -637,12 +642,12 @@ class Stream:
     def _watch_progress(self) -> None:
         """While ending is asked for and something waits, a peer that takes nothing has only so much time."""
         is_ending = self._life is StreamState.CLOSING or self._write_side is WriteSide.FLUSHING
-        if is_ending and self._timer is None and self.closeTimeout is not None:
-            self._timer = self._loop.call_later(self.closeTimeout, self._no_progress)
+        if is_ending and self._timer is None and self._close_timeout is not None:
+            self._timer = self._loop.call_later(self._close_timeout, self._no_progress)
 
     def _no_progress(self) -> None:
         self._timer = None
-        self._end(stalled(self.closeTimeout, self._box.size if self._box is not None else 0))
+        self._end(stalled(self._close_timeout, self._box.size if self._box is not None else 0))
 
     def discard(self) -> None:
         """Close the socket of a stream that was never started: there is no protocol to tell."""
@@ -799,6 +804,19 @@ class Stream:
         self._limits = (high, low, hard)
         if self._life is not StreamState.CLOSED:
             self._leave_fast_path()
+
+    @property
+    def closeTimeout(self) -> float | None:
+        """Seconds without progress after which a connection that is being closed is aborted; None waits for ever.
+
+        Raises: ValueError, when set to anything but None or a finite number above 0.
+        """
+        return self._close_timeout
+
+    @closeTimeout.setter
+    def closeTimeout(self, seconds: float | None) -> None:
+        check_seconds("closeTimeout", seconds)
+        self._close_timeout = seconds
 
     # ---- asking -----------------------------------------------------------------------------------------------
 
