@@ -523,7 +523,8 @@ def test_S3_reactor_stop_while_connecting_or_resolving_is_told(world, reactor_in
         reactor_in.callLater(0.005, reactor_in.stop)
     run(reactor_in)
     assert factory.journal == [*STARTED, *FAILED]
-    assert isinstance(factory.reason, ConnectError)
+    assert type(factory.reason) is ConnectError, "not the UserError of stopConnecting"
+    assert "the reactor was stopped" in str(factory.reason)
     assert reactor_in.getDelayedCalls() == []
 
 

@@ -526,6 +526,35 @@ def test_S5_running_stop_and_run_out_of_place_are_errors(reactor):
     assert not reactor.running
 
 
+def test_S5_running_is_over_once_the_connections_are_told_so_stop_if_running_is_safe_in_connectionLost(
+    reactor, peers
+):
+    seen = []
+
+    def lost(protocol, reason):
+        seen.append(("connectionLost", reactor.running))
+        if reactor.running:
+            reactor.stop()
+
+    connected(reactor, peers, Client(connectionLost=lost))
+    for phase in ("before", "during", "after"):
+        reactor.addSystemEventTrigger(
+            phase, "shutdown", lambda phase=phase: seen.append((phase, reactor.running))
+        )
+    reactor.callWhenRunning(reactor.stop)
+    run(reactor)
+    assert seen == [("before", True), ("connectionLost", False), ("during", False), ("after", False)]
+
+
+def test_S5_shutdown_fired_by_hand_ends_the_run(reactor, peers):
+    factory = Client()
+    connected(reactor, peers, factory)
+    reactor.callWhenRunning(reactor.fireSystemEvent, "shutdown")
+    run(reactor)
+    assert factory.count("connectionLost") == 1
+    assert not reactor.running
+
+
 def test_S5_crash_tells_nobody_and_it_runs_again(reactor, peers):
     factory = Client(connectionMade=lambda protocol: reactor.crash())
     fired = []

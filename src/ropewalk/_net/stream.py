@@ -202,7 +202,7 @@ class Stream:
         self._received = self._sent = 0
         self._since = 0.0
         self._timer: Any = None
-        self._verdict = WE_CLOSED
+        self._verdict = PEER_CLOSED
         self.ended: Ended | None = None
         self._read_side = ReadSide.OPEN
         self._write_side = WriteSide.OPEN
@@ -681,9 +681,15 @@ class Stream:
         self._plain = False
         self._out = b""
         self.ended = ended = verdict.ended(loop.now() - self._since, self._received, self._sent)
+        # Rule: out of the poller before the first callback, which may turn the loop.
+        if self._mask >= 0:
+            loop.unwatch(self.fd)
+            self._mask = -1
+        else:
+            core.open_ends.pop(self, None)
         if self._timer is not None:
             self._stop_timer()
-        if self._rest is not None:
+        if self._rest is not None and self._rest.active():
             self._rest.cancel()
         if self._flow is not None:
             self._stop_producer()
@@ -703,11 +709,6 @@ class Stream:
 
     def _close_socket(self, verdict: Verdict) -> None:
         sock = self.sock
-        if self._mask >= 0:
-            self._loop.unwatch(self.fd)
-            self._mask = -1
-        else:
-            self._core.open_ends.pop(self, None)
         if self._host is None:
             self._host = self._find_host()
         try:
@@ -837,8 +838,9 @@ class Stream:
 
     @property
     def disconnecting(self) -> bool:
-        """Whether the connection is being closed, but still has something to send."""
-        return self._life is StreamState.CLOSING
+        """Whether `loseConnection` was called, also after the end; or the peer has ended, and we still send."""
+        life = self._life
+        return life is StreamState.CLOSING or (life is StreamState.CLOSED and self._verdict is WE_CLOSED)
 
     @property
     def state(self) -> str:
