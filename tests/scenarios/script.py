@@ -103,6 +103,11 @@ class Script:
         words = WORDS.get(event.step, lambda d: "")(event.details)
         self.note(f"{event.step} {words}")
 
+    def begin(self) -> None:
+        """Forget what was: the script begins now, at second 0."""
+        self._start = self._sim.now
+        self._lines.clear()
+
     def __str__(self) -> str:
         return "\n".join(self._lines)
 
@@ -251,7 +256,7 @@ class Scene:
         factory = Serving(self.server_script, kind, **acts)
         options = options or TCPOptions(dualStack=True)
         factory.port = self.server.reactor.listenTCP(port, factory, interface="::", options=options)  # type: ignore[attr-defined]
-        self.server_script._lines.clear()
+        self.server_script.begin()
         return factory
 
     def call(self, host: str, kind: type[Talk] = Talk, port: int = PORT, **how: Any) -> Calling:
@@ -262,6 +267,29 @@ class Scene:
             ADDRESSES.get(host, host), port, factory, **options
         )
         return factory
+
+    def connected(
+        self,
+        kind: type[Talk] = Talk,
+        server_kind: type[Talk] = Talk,
+        latency: float = 0.0,
+        options: Any = None,
+        acts: Acts | None = None,
+        server_acts: Acts | None = None,
+    ) -> tuple[Any, Any]:
+        """A connection that stands; both ends' protocols. The scripts begin when it does.
+
+        Args: options: of the client's end.
+        """
+        self.sim.latency(self.server, self.client, latency)
+        serving = self.listen(server_kind)
+        calling = self.call("4a", kind, **({"options": options} if options else {}))
+        self.sim.runUntilIdle()
+        self.script.begin()
+        self.server_script.begin()
+        calling.player.acts.update(acts or {})
+        serving.player.acts.update(server_acts or {})
+        return calling.talk, serving.talk
 
     def close(self) -> None:
         """Both reactors stop, everything is told to end, and nothing may be left."""
