@@ -140,6 +140,7 @@ class Reactor:
         """
         if self._loop.is_forked():
             return
+        self._life.crash()
         self._core.shut_down()
         if self._pool is not None:
             self._pool.stop()

@@ -460,9 +460,11 @@ class Stream:
         waiting = box.size if box is not None else 0
         flow = self._flow
         if flow is not None and flow.drained(waiting, self._limits[1]):
-            self._loop.call_user(flow.producer.resumeProducing)
             if flow.streaming and self._core.observers:
                 self._core.report(self.number, Step.BUFFER_DRAINED)
+            # Why asked: an observer may have unregistered the producer, which is then not to be called any more.
+            if self._flow is flow:
+                self._loop.call_user(flow.producer.resumeProducing)
             if self.disconnected:
                 return
             waiting = box.size if box is not None else 0
@@ -764,6 +766,7 @@ class Stream:
 
     def unregisterProducer(self) -> None:
         """Let the producer go; a `loseConnection` that waited for it goes on."""
+        self._loop.check_thread_of("unregisterProducer")
         self._flow = None
         if self._life is not StreamState.CLOSED:
             self._leave_fast_path()
@@ -801,6 +804,7 @@ class Stream:
                 hard: bytes waiting above which the connection is aborted; None for no limit.
         Raises: ValueError unless 0 <= low <= high <= hard.
         """
+        self._loop.check_thread_of("setWriteLimits")
         check_limits(high, low, hard)
         self._limits = (high, low, hard)
         if self._life is not StreamState.CLOSED:
@@ -816,8 +820,12 @@ class Stream:
 
     @closeTimeout.setter
     def closeTimeout(self, seconds: float | None) -> None:
+        self._loop.check_thread_of("closeTimeout")
         check_seconds("closeTimeout", seconds)
         self._close_timeout = seconds
+        if self._timer is not None:
+            self._stop_timer()
+            self._watch_progress()
 
     # ---- asking -----------------------------------------------------------------------------------------------
 
