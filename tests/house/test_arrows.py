@@ -152,7 +152,7 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     # The numbers of options that not every system has.
     "_net/options.py": {"socket": {COMPUTED}},
     # A scope's name as a number: it opens nothing, waits for nothing, and has no counterpart in a simulated host.
-    "_net/resolve.py": {"socket": {"if_nametoindex"}},
+    "_net/dial.py": {"socket": {"if_nametoindex"}},
     "_net/resolvers.py": {"socket": {"if_nametoindex"}},
 }
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 log = logging.getLogger("ropewalk")
 
@@ -54,6 +56,9 @@ class ThreadPool:
         if not callable(func):
             raise TypeError(f"what is to run in a thread must be callable, not {func!r}")
         if self._executor is None:
+            # Why here: importing the executor costs more than the whole of this package's other rooms.
+            from concurrent.futures import ThreadPoolExecutor
+
             self._executor = ThreadPoolExecutor(self.max, thread_name_prefix=self.name)
         context = contextvars.copy_context()
         future = self._executor.submit(context.run, _work, onResult, func, args, kw)
@@ -80,6 +85,8 @@ class ThreadPool:
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
+        from concurrent.futures import wait
+
         stuck = wait(set(self._running), timeout).not_done
         if stuck:
             log.warning(
