@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextvars
 import logging
 import threading
@@ -11,7 +12,6 @@ import pytest
 
 import ropewalk
 from ropewalk import Failure, threads
-from ropewalk._loop import threads as room
 from ropewalk._loop.threads import DEFAULT_SIZE, ThreadPool
 
 PATIENCE = 20
@@ -138,14 +138,14 @@ def test_stopping_drops_the_jobs_that_wait_and_waits_for_those_that_run(monkeypa
     pool.callInThread(door)
     pool.callInThread(told.append, "never")
     assert door.entered.wait(PATIENCE)
-    real_wait = room.wait
+    real_wait = concurrent.futures.wait
 
     def wait(futures, timeout):
         assert len(futures) == 1
         door.open.set()
         return real_wait(futures, timeout)
 
-    monkeypatch.setattr(room, "wait", wait)
+    monkeypatch.setattr(concurrent.futures, "wait", wait)
     pool.stop()
     assert told == []
     assert not pool._running
