@@ -64,7 +64,7 @@ _SENDS_PER_FLUSH = 4
 # Seconds of rest when the kernel is out of buffers: polling again at once would spin.
 _REST = 0.01
 # Reads that throw unread data away before a clean close. Why: close() with unread data makes the kernel send RST, which
-# can destroy what was flushed before it (RFC 2525 section 2.17).
+# can destroy what was flushed before it (RFC 2525 section 2.17); where nothing was, there is nothing to protect.
 _DISCARD_READS = 16
 
 _AGAIN = (BlockingIOError, InterruptedError)
@@ -716,7 +716,7 @@ class Stream:
         try:
             if verdict.with_reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            elif verdict is WE_CLOSED and self._read_side is ReadSide.OPEN:
+            elif verdict is WE_CLOSED and self._sent and self._read_side is ReadSide.OPEN:
                 for _ in range(_DISCARD_READS):
                     if not sock.recv(READ_SIZE):
                         break
