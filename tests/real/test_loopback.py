@@ -135,7 +135,8 @@ def test_a_whole_session_with_each_poller(poller):
     with checked_reactor(lambda: Reactor(poller=poller)) as reactor:
         assert reactor.poller == poller
         results = []
-        Deferred.fromCoroutine(session(reactor)).addBoth(results.append).addBoth(lambda _: reactor.stop())
+        outcome = Deferred.fromCoroutine(session(reactor))
+        outcome.addBoth(results.append).addBoth(lambda _: reactor.stop())
         run(reactor)
         assert results == ["done"], results[0].getTraceback()
 

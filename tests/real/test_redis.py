@@ -43,7 +43,8 @@ def start_redis(start, port, tmp_path: Path):
     def start_redis():
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--save", ""]
         child = start(path, *options, "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no")
-        child.listens_on(port)
+        # Why not its port: it listens before it has read its file, and answers LOADING until it has.
+        child.wait_until(lambda: "Ready to accept connections" in child.said())
         return child
 
     return start_redis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 import threading
 import time
 
@@ -118,13 +119,49 @@ def test_system_exit_in_a_call_from_a_thread_leaves_run(reactor):
     run(reactor)
 
 
-def test_timers_and_descriptors_have_their_turn_while_threads_call_without_end(reactor):
+def test_E3_J8_descriptors_and_timers_wait_for_a_bounded_number_of_calls(reactor):
+    """However many calls threads have left: 100 000 are there when the byte and the time have come."""
+    reading, writing = os.pipe()
+    os.write(writing, b"x")
+    made = []
+
+    class Reader:
+        def fileno(self):
+            return reading
+
+        def logPrefix(self):
+            return "reader"
+
+        def doRead(self):
+            waited.append(len(made))
+            reactor.removeReader(self)
+
+        def connectionLost(self, reason):
+            raise AssertionError(reason)
+
+    waited = []
+    reactor.addReader(Reader())
+    reactor.callLater(0, lambda: waited.append(len(made)))
+    join(start_threads(lambda: [reactor.callFromThread(made.append, number) for number in range(CALLS)]))
+    reactor.callFromThread(reactor.stop)
+    run(reactor)
+    os.close(reading)
+    os.close(writing)
+    assert made == list(range(CALLS))
+    assert len(waited) == 2
+    assert max(waited) <= 20_000
+
+
+def test_connections_have_their_turn_while_threads_call_without_end(reactor):
     ended = threading.Event()
     heard = []
 
     def call_on():
+        # So many at most wait to be made: what a program does that means to run for long.
+        places = threading.Semaphore(30_000)
         while not ended.is_set():
-            reactor.callFromThread(int)
+            if places.acquire(timeout=0.1):
+                reactor.callFromThread(places.release)
 
     class Echo(Protocol):
         def dataReceived(self, data):
@@ -136,7 +173,7 @@ def test_timers_and_descriptors_have_their_turn_while_threads_call_without_end(r
 
         def dataReceived(self, data):
             heard.append(data)
-            if len(heard) == 50:
+            if len(heard) == 15:
                 reactor.callLater(0.001, reactor.stop)
             else:
                 reactor.callLater(0, self.transport.write, b"?")
@@ -149,7 +186,7 @@ def test_timers_and_descriptors_have_their_turn_while_threads_call_without_end(r
     finally:
         ended.set()
         join(threads)
-    assert len(heard) == 50
+    assert len(heard) == 15
 
 
 # ---- blockingCallFromThread ---------------------------------------------------------------------------------------
@@ -202,7 +239,12 @@ def defer(reactor, func, *args, **kw):
 def outcome(reactor, coroutine):
     """Run `coroutine` to its end, then stop; gives what it returned."""
     results = []
-    Deferred.fromCoroutine(coroutine).addBoth(results.append).addBoth(lambda _: reactor.stop())
+
+    def begin():
+        # Why not before the run: it may come to its end without waiting for anything.
+        Deferred.fromCoroutine(coroutine).addBoth(results.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
     run(reactor)
     if isinstance(results[0], Failure):
         results[0].raiseException()
@@ -227,7 +269,6 @@ def test_work_is_done_in_another_thread_and_its_result_comes_back_in_ours(reacto
         assert "lambda" in str(raised.traceback[-1].frame.code.name)
         return threading.get_ident()
 
-    reactor.callWhenRunning(lambda: None)
     assert outcome(reactor, story()) == threading.get_ident()
 
 
