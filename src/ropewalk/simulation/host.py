@@ -78,6 +78,8 @@ class Host:
 
     def close(self) -> None:
         """Close the reactor, if there is one: its connections are told, its descriptors given back."""
+        # Why: one that was never started must not be started now, when the world moves on.
+        self._was_started = True
         if self._reactor is not None:
             self._reactor.close()
 
