@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import errno
+import gc
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ropewalk import Reactor, TCPOptions
+from ropewalk import Factory, Protocol, Reactor, TCPOptions
 from ropewalk.address import IPv4Address
 from ropewalk.error import ConnectionAborted, ConnectionClosed, ConnectionDone, ConnectionLost
 from ropewalk.event import EndedBy
@@ -798,6 +799,48 @@ def test_S4_I12_nothing_is_reported_again_and_again_in_any_state_at_rest(world, 
     turn(reactor, 20)
     assert world.news == []
     assert not factory.reasons
+
+
+@pytest.mark.parametrize(
+    "state", ["half-closed by the peer", "paused", "half-closed by both, paused, unread"]
+)
+def test_F1_F2_C16_a_connection_nobody_refers_to_stays_alive_and_is_told_of_its_end(reactor, peers, state):
+    told = []
+
+    class Forgotten(Protocol):
+        def connectionMade(self):
+            told.append("connectionMade")
+            if "paused" in state:
+                self.transport.pauseProducing()
+            if "both" in state:
+                self.transport.loseWriteConnection()
+
+        def readConnectionLost(self):
+            told.append("readConnectionLost")
+
+        def connectionLost(self, reason):
+            told.append(reason.type.__name__)
+
+    peer = peers.connect(reactor.listenTCP(0, Factory.forProtocol(Forgotten), interface=HERE).getHost().port)
+    turn_until(reactor, lambda: told)
+    if "both" in state:
+        peer.send(b"unread")
+    if "half-closed" in state:
+        peer.shutdown(socket.SHUT_WR)
+    turn(reactor)
+    gc.collect()
+    turn(reactor)
+    assert "ConnectionLost" not in told
+    assert "ConnectionDone" not in told
+    if "both" in state or reactor.poller == "select":
+        # Nothing more will come from the peer, or nothing that select(2) tells: the shutdown does.
+        reactor.callWhenRunning(reactor.stop)
+        run(reactor)
+    else:
+        reset(peer)
+        turn_until(reactor, lambda: "ConnectionLost" in told)
+    assert told[-1] == "ConnectionLost"
+    assert len(told) == (3 if state == "half-closed by the peer" else 2)
 
 
 # ---- producers ----------------------------------------------------------------------------------------------------
