@@ -173,7 +173,7 @@ def test_connections_have_their_turn_while_threads_call_without_end(reactor):
 
         def dataReceived(self, data):
             heard.append(data)
-            if len(heard) == 15:
+            if len(heard) == 5:
                 reactor.callLater(0.001, reactor.stop)
             else:
                 reactor.callLater(0, self.transport.write, b"?")
@@ -186,7 +186,7 @@ def test_connections_have_their_turn_while_threads_call_without_end(reactor):
     finally:
         ended.set()
         join(threads)
-    assert len(heard) == 15
+    assert len(heard) == 5
 
 
 # ---- blockingCallFromThread ---------------------------------------------------------------------------------------
