@@ -121,29 +121,37 @@ class Connector:
             raise RuntimeError(f"can't connect in this state: {self.state}, connect needs 'disconnected'")
         self._state = CONNECTOR[self._state, ConnectorEvent.CONNECT]
         self.number = core.next_number()
+        target = (self.host, self.port)
+        self._dial = dial = Dial(
+            core, self, self.number, target, self.timeout, self.bindAddress, self._options
+        )
+        core.open_ends[self] = None
         try:
-            if not self._has_started_factory:
-                self.factory.doStart()
-                self._has_started_factory = True
             if core.observers:
                 core.report(
                     self.number, Step.CONNECTING, host=self.host, port=self.port, timeout=self.timeout
                 )
-            target = (self.host, self.port)
-            self._dial = Dial(core, self, self.number, target, self.timeout, self.bindAddress, self._options)
-            core.open_ends[self] = None
-            self._dial.start()
-            self.factory.startedConnecting(self)
-        except BaseException:
-            self._undo_connect()
+            if self._dial is dial and not self._has_started_factory:
+                # Why set first: what startFactory does with this connector must find its factory in use.
+                self._has_started_factory = True
+                try:
+                    self.factory.doStart()
+                except BaseException:
+                    self._has_started_factory = False
+                    raise
+            if self._dial is dial:
+                dial.start()
+                self.factory.startedConnecting(self)
+        except BaseException as exc:
+            self._undo_connect(dial, exc)
             raise
 
-    def _undo_connect(self) -> None:
-        """`connect` itself failed: as if it had not been called."""
-        if self._state is ConnectorState.CONNECTING:
-            if self._dial is not None:
-                self._dial.undo()
+    def _undo_connect(self, dial: Dial, exc: BaseException) -> None:
+        """`connect` itself failed: as if it had not been called, unless the user has given it up meanwhile."""
+        if self._dial is dial:
+            dial.undo()
             self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
+            self._report_failed(exc)
             self._at_rest()
 
     def stopConnecting(self) -> None:
@@ -177,6 +185,9 @@ class Connector:
 
     # ---- reported from below ----------------------------------------------------------------------------------
 
+    def _waits_for(self, dial: Dial) -> bool:
+        return self._dial is dial
+
     def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None:
         """The dial has a connected socket, still watched by the loop in the dial's name."""
         core = self._core
@@ -205,7 +216,7 @@ class Connector:
         """There is a connection, but nobody to talk on it."""
         core = self._core
         self.transport = None
-        stream.discard()
+        stream.discard(exc)
         error = core.words.error
         if exc is None:
             reason = error.ConnectionDone("buildProtocol returned None", ended=stream.ended)
@@ -233,7 +244,8 @@ class Connector:
     def shut_down(self) -> None:
         """The reactor stops while this connects."""
         if self._state is ConnectorState.CONNECTING:
-            self._give_up(self._core.words.error.UserError(string="the reactor was stopped"))
+            # Why no UserError: that one says that somebody called stopConnecting.
+            self._give_up(self._core.words.error.ConnectError(string="the reactor was stopped"))
 
     def disown(self) -> None:
         """Nothing: the sockets of the dial's attempts are watched, and closed by themselves."""
@@ -245,7 +257,9 @@ class Connector:
         assert dial is not None
         dial.annotate(exc)
         dial.undo()
-        self._failed(exc)
+        # Why asked: an observer of what was undone may have given up before us.
+        if self._dial is dial:
+            self._failed(exc)
 
     def _tell(self, callback: Any, reason: Any) -> None:
         self._core.loop.call_user(callback, self, reason)

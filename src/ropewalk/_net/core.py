@@ -49,13 +49,14 @@ class Core:
 
     def shut_down(self) -> None:
         """The reactor stops: every descriptor and every attempt is told, those made meanwhile by their users too."""
+        ends: list[Any] = []
         for _ in range(_SHUTDOWN_PASSES):
-            ends = [*self.loop.watchers.values(), *self.open_ends]
+            ends = [*self.loop.everyone(), *self.open_ends]
+            if not ends:
+                return
             for each in ends:
                 each.shut_down()
-            if not self.open_ends:
-                return
-        log.error("at shutdown, callbacks keep making new connections: %r", list(self.open_ends))
+        log.error("at shutdown, callbacks keep making new connections: %r", ends)
 
     def _disown(self) -> None:
         """In a forked child: those that the loop does not watch just now."""

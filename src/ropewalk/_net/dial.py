@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections import deque
 from enum import StrEnum
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ from ropewalk.machine import Table
 _SELF_CONNECT_RETRIES = 2
 # Source: Linux ip(7); the kernel then picks the port at connect, so many connections can share one (FAULTS C10).
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", None)
+# Source: socket(7), SO_LINGER: on, for no time.
+LINGER_ZERO = struct.pack("ii", 1, 0)
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
 
 
@@ -75,6 +78,7 @@ class Caller(Protocol):
 
     def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None: ...
     def _failed(self, exc: BaseException) -> None: ...
+    def _waits_for(self, dial: Dial) -> bool: ...
 
 
 class Dial:
@@ -143,10 +147,11 @@ class Dial:
             return
         self._state = DIAL[self._state, DialEvent.END]
         # Why asked: users may have cancelled every call of getDelayedCalls, ours included.
-        if self._deadline is not None and not self._deadline.cancelled:
-            self._deadline.cancel()
-        if self._stagger is not None and not self._stagger.cancelled:
-            self._stagger.cancel()
+        deadline, stagger = self._deadline, self._stagger
+        if deadline is not None and deadline.func is not None:
+            deadline.cancel()
+        if stagger is not None and stagger.func is not None:
+            stagger.cancel()
         if self._look_up is not None:
             self._look_up.cancel()
         for attempt in self._attempts:
@@ -155,6 +160,11 @@ class Dial:
                 self._report_failed(attempt, "given up", None)
         self._attempts.clear()
         self._untried.clear()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has reported, or was undone. Rule: asked after every event told to observers, who may give up."""
+        return self._state is DialState.OVER
 
     # ---- names ------------------------------------------------------------------------------------------------
 
@@ -175,6 +185,8 @@ class Dial:
         core = self._core
         if core.observers:
             core.report(self._number, Step.RESOLVING, name=self._host)
+            if self.is_over:
+                return
         try:
             self._look_up = core.resolver.ask(self._host, self._port, self._resolved)
         except Exception as exc:
@@ -200,6 +212,8 @@ class Dial:
         if core.observers:
             shown = [display(core.words.address("TCP", sockaddr)) for _, sockaddr in found]
             core.report(self._number, Step.RESOLVED, name=self._host, addresses=shown)
+            if self.is_over:
+                return
         self._state = DIAL[self._state, DialEvent.CONNECT]
         self._resolved_at = core.loop.now()
         self._untried.extend(found)
@@ -220,7 +234,7 @@ class Dial:
                 if self._untried:
                     self._stagger = self._core.loop.call_later(self._options.attemptDelay, self._stagger_over)
                 return
-        if not self._attempts:
+        if not self._attempts and not self.is_over:
             self._all_failed()
 
     def _attempt_connected(self, attempt: Attempt, host: tuple[Any, ...]) -> None:
@@ -229,6 +243,9 @@ class Dial:
             return
         self._attempts.remove(attempt)
         self.undo()
+        if self._core.observers and not self._caller._waits_for(self):
+            attempt.undo()
+            return
         self._caller._established(attempt.sock, host, attempt.sockaddr)
 
     def _attempt_failed(self, attempt: Attempt, exc: BaseException, is_local: bool = False) -> None:
@@ -262,11 +279,14 @@ class Dial:
         self._try_next()
 
     def _met_itself(self, attempt: Attempt) -> None:
+        attempt.leave_no_trace()
         if self._self_connects < _SELF_CONNECT_RETRIES:
             self._self_connects += 1
             self._attempts.remove(attempt)
             attempt.undo()
             self._untried.appendleft((attempt.family, attempt.sockaddr))
+            if self._core.observers:
+                self._report_failed(attempt, "connected to itself", None)
         else:
             refusal = OSError(errno.ECONNREFUSED, "connected to itself: nothing listens there")
             self._attempt_failed(attempt, refusal)
@@ -280,11 +300,14 @@ class Dial:
 
     def _timed_out(self) -> None:
         self._deadline = None
-        for attempt in list(self._attempts):
-            self._attempt_failed(attempt, TimeoutError(errno.ETIMEDOUT, "no answer until the timeout"))
+        while self._attempts:
+            late = TimeoutError(errno.ETIMEDOUT, "no answer until the timeout")
+            self._attempt_failed(self._attempts[0], late)
         self._give_up(self._core.words.error.TimeoutError(string=f"{self._timeout} s"))
 
     def _give_up(self, exc: BaseException) -> None:
+        if self.is_over:
+            return  # Safe because: an observer of the last event has given it up, and that was reported.
         self.annotate(exc)
         self.undo()
         self._caller._failed(exc)
@@ -292,6 +315,7 @@ class Dial:
     def annotate(self, exc: Any) -> None:
         """Put on a connect error what was tried, where it ended, and how long each phase took."""
         now = self._core.loop.now()
+        self._since = self._since or now  # Why: given up in startFactory, it has not begun.
         exc.connection = self._number
         exc.attempts = tuple(failed for failed, _ in self._failures)
         exc.phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
@@ -328,6 +352,8 @@ class Attempt:
         self.since = core.loop.now()
         if core.observers:
             core.report(self._dial._number, Step.ATTEMPT_STARTED, address=self.shown())
+            if self._dial.is_over:
+                return False
         try:
             self.sock = sock = core.system.socket(self.family)
             sock.setblocking(False)
@@ -344,7 +370,8 @@ class Attempt:
                 raise OSError(number, os.strerror(number))
             # Also when it is connected already: the loop says so in its next turn, and there is one way only.
             core.loop.watch(sock.fileno(), self, OUT)
-        except OSError as exc:
+        except (OSError, OverflowError, ValueError, TypeError) as exc:
+            # Why not OSError alone: the address may come from a resolver that users installed.
             self._dial._attempt_failed(self, exc)
             return False
         return True
@@ -358,6 +385,8 @@ class Attempt:
         self.sock.bind((host, port))
 
     def ready(self, event: int) -> None:
+        if self._dial._state is DialState.OVER:
+            return  # Safe because: buildProtocol turns the loop itself; the stream takes over once it has returned.
         try:
             number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if number:
@@ -374,6 +403,13 @@ class Attempt:
             return bool(host == self.sock.getpeername())
         except OSError:
             return False  # Safe because: it was reset already, and its stream will be told.
+
+    def leave_no_trace(self) -> None:
+        """Let the close be a reset. Why: TIME_WAIT would keep the port from the very server that is missing (C9)."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        except OSError:
+            pass  # Safe because: a courtesy; the socket is closed either way.
 
     def undo(self) -> None:
         """Unwatch, then close."""

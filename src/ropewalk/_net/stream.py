@@ -460,11 +460,10 @@ class Stream:
         waiting = box.size if box is not None else 0
         flow = self._flow
         if flow is not None and flow.drained(waiting, self._limits[1]):
+            self._loop.call_user(flow.producer.resumeProducing)
+            # Why after it: an observer may unregister the producer, or write so much that it is paused again.
             if flow.streaming and self._core.observers:
                 self._core.report(self.number, Step.BUFFER_DRAINED)
-            # Why asked: an observer may have unregistered the producer, which is then not to be called any more.
-            if self._flow is flow:
-                self._loop.call_user(flow.producer.resumeProducing)
             if self.disconnected:
                 return
             waiting = box.size if box is not None else 0
@@ -651,15 +650,21 @@ class Stream:
         self._timer = None
         self._end(stalled(self._close_timeout, self._box.size if self._box is not None else 0))
 
-    def discard(self) -> None:
-        """Close the socket of a stream that was never started: there is no protocol to tell."""
+    def discard(self, exc: BaseException | None = None) -> None:
+        """Close the socket of a stream that was never started: there is no protocol to tell.
+
+        Args: exc: what buildProtocol raised; None if it gave no protocol.
+        """
+        verdict = WE_CLOSED if exc is None else raised(exc, with_reset=False)
         self._life = LIFE[self._life, StreamEvent.GONE]
-        self.ended = WE_CLOSED.ended(0.0, 0, 0)
+        self.ended = ended = verdict.ended(0.0, 0, 0)
         self._plain = False
         self._out = b""
         self._loop.unwatch(self.fd)
         self._owner = None
         self.sock.close()
+        if self._core.observers:
+            self._report_closed(ended, verdict.reason(self._core.words.error, ended))
 
     # ---- ending, for real -------------------------------------------------------------------------------------
 
