@@ -79,7 +79,7 @@ class Reactor:
         self._life.run(installSignalHandlers)
 
     def startRunning(self) -> None:
-        """Fire "startup" without turning the loop, for whoever turns it with `iterate`."""
+        """Fire "startup" without turning the loop, for whoever turns it with `iterate`. Raises: ReactorAlreadyRunning."""
         self._life.start()
 
     def stop(self) -> None:

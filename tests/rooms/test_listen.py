@@ -105,11 +105,11 @@ def stage():
     stage.finish()
 
 
-def outcome(deferred):
-    """What a Deferred that has fired gave; "nothing yet" if it has not."""
-    found = ["nothing yet"]
-    deferred.addBoth(lambda result: found.__setitem__(0, result))
-    return found[0]
+def results(deferred):
+    """A list that holds what a Deferred gave, once it has fired."""
+    found = []
+    deferred.addBoth(found.append)
+    return found
 
 
 def how_it_ended(sock):
@@ -508,11 +508,12 @@ def test_stopping_is_told_by_a_Deferred_once_all_is_given_back(stage):
     stage.observe()
     port = stage.listen()
     stopped = port.stopListening()
-    assert outcome(stopped) == "nothing yet"
-    assert port.factory.told == ["start"]
     assert port.stopListening() is stopped
+    found = results(stopped)
+    assert found == []
+    assert port.factory.told == ["start"]
     stage.go()
-    assert outcome(stopped) is None
+    assert found == [None]
     assert port.factory.told == ["start", "stop"]
     assert (port.connected, port.fileno()) == (False, -1)
     assert stage.steps[-1][0] == "stopped listening"
@@ -532,8 +533,8 @@ def test_stopping_what_does_not_listen_is_done_at_once(stage):
     port = stage.listen()
     port.stopListening()
     stage.go()
-    assert outcome(port.stopListening()) is None
-    assert outcome(port.loseConnection()) is None
+    assert results(port.stopListening()) == [None]
+    assert results(port.loseConnection()) == [None]
 
 
 def test_connections_that_were_accepted_stay(stage):
@@ -571,7 +572,7 @@ def test_the_reactor_s_shutdown_ends_it_and_fires_what_waits(stage):
     stopped = port.stopListening()
     stage.reactor.stop()
     stage.go()
-    assert outcome(stopped) is None
+    assert results(stopped) == [None]
     assert port.factory.told == ["start", "stop"]
 
 
@@ -580,7 +581,7 @@ def test_a_shutdown_that_overtakes_stopping_stops_the_factory_once(stage):
     stopped = port.stopListening()
     stage.reactor._core.shut_down()
     stage.go()
-    assert outcome(stopped) is None
+    assert results(stopped) == [None]
     assert port.factory.told == ["start", "stop"]
 
 
@@ -588,7 +589,7 @@ def test_what_stopFactory_raises_is_logged_and_the_Deferred_fires(stage, caplog)
     port = stage.listen(factory=Server(stop=raising()))
     stopped = port.stopListening()
     stage.go()
-    assert outcome(stopped) is None
+    assert results(stopped) == [None]
     assert len(caplog.records) == 1
 
 

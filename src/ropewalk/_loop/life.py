@@ -98,6 +98,8 @@ class Life:
 
     def start(self) -> None:
         """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
+        if self._state is not LifeState.STOPPED:
+            raise ReactorAlreadyRunning("startRunning: this reactor runs already")
         self._state = LIFE[self._state, LifeEvent.RUN]
         self._events.fire("startup")
 

@@ -118,8 +118,12 @@ class Loop:
         self._asleep = False
         self._exit: BaseException | None = None
         self._process = system.process_id()
-        self._waker = Waker(system.socket_pair())
-        self.watch(self._waker.fileno(), self._waker, IN)
+        try:
+            self._waker = Waker(system.socket_pair())
+            self.watch(self._waker.fileno(), self._waker, IN)
+        except OSError:
+            self._give_back()
+            raise
         # What else is to be given up in a forked child, put here by the rooms that have it.
         self.on_fork: list[Callable[[], object]] = []
         loops.add(self)
@@ -378,16 +382,20 @@ class Loop:
         """Give the poller and the waker back to the kernel. The loop cannot be used after that."""
         if self.poller is not _CLOSED and self.thread != _FORKED:
             self.unwatch(self._waker.fileno())
-            self._waker.close()
-            self.poller.close()
-            self.poller = _CLOSED
+            self._give_back()
         loops.discard(self)
+
+    def _give_back(self) -> None:
+        waker = getattr(self, "_waker", None)
+        if waker is not None:
+            waker.close()
+        self.poller.close()
+        self.poller = _CLOSED
 
     def __del__(self) -> None:
         # Why: reactors are cheap to make, as in tests; one dropped without close() must not leave descriptors.
-        if getattr(self, "_waker", None) is not None and self.poller is not _CLOSED:
-            self._waker.close()
-            self.poller.close()
+        if self.poller is not _CLOSED:
+            self._give_back()
 
 
 _CLOSED = NoPoller("this reactor has been closed")
