@@ -27,14 +27,31 @@ MAY_CALL_BACK = {
     "writeSequence": {"pauseProducing"},
     "registerProducer": {"pauseProducing", "stopProducing"},
     "registerPullProducer": {"resumeProducing", "stopProducing"},
-    "connect": {"startFactory", "startedConnecting"},
-    "connectTCP": {"startFactory", "startedConnecting"},
+    # stopFactory where startedConnecting raised: then it is as if nothing had been asked.
+    "connect": {"startFactory", "startedConnecting", "stopFactory"},
+    "connectTCP": {"startFactory", "startedConnecting", "stopFactory"},
     "listenTCP": {"startFactory"},
     "startListening": {"startFactory"},
     "stopConnecting": {"clientConnectionFailed", "stopFactory"},
     "disconnect": {"clientConnectionFailed", "stopFactory"},
 }
 REFUSALS = (RuntimeError, CannotListenError)
+
+
+class Deliberate(BaseException):
+    """Raised by a test in a callback; mixed with the class that it is to be caught as."""
+
+
+class Fault(Deliberate, ArithmeticError):
+    """An ordinary mistake of a user's."""
+
+
+class Exit(Deliberate, SystemExit):
+    """A user who wants out."""
+
+
+class Interrupt(Deliberate, KeyboardInterrupt):
+    """Control-C, in the midst of a callback."""
 
 
 class Stage:
@@ -167,6 +184,10 @@ class Stage:
                 result = func(*args, **keywords)
                 self.begun += name in ("connect", "connectTCP")
                 return result
+            except Deliberate as refusal:
+                # What a callback raised on the stack of the user's own call comes back to the user.
+                self.log.append(("came back", name, type(refusal).__name__))
+                return None
             except REFUSALS as refusal:
                 self.log.append(("refused", name, str(refusal)))
                 return None
@@ -225,8 +246,8 @@ class Calling(ClientFactory):
         self.started = self.stopped = 0
 
     def startFactory(self):
-        self.started += 1
         self.stage.told(self.role, "startFactory")
+        self.started += 1
 
     def stopFactory(self):
         self.stopped += 1
@@ -270,8 +291,8 @@ class Serving(Factory):
         self.started = self.stopped = 0
 
     def startFactory(self):
-        self.started += 1
         self.stage.told(self.role, "startFactory")
+        self.started += 1
 
     def stopFactory(self):
         self.stopped += 1

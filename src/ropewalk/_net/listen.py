@@ -269,6 +269,9 @@ class Port:
         peer = core.words.address("TCP", sockaddr)
         host = None if self._is_wildcard else self._address
         stream = Stream(core, self, sock, host, peer, core.next_number(), self._options)
+        if core.observers:
+            local = display(stream.getHost())
+            core.report(stream.number, Step.ACCEPTED, local=local, peer=display(peer), listener=self.number)
         if not core.system.stream_options_inherited:
             try:
                 for setting in self._options.settings:
@@ -276,14 +279,11 @@ class Port:
             except OSError:
                 stream.discard()  # Safe because: macOS answers EINVAL for a connection that was reset already.
                 return
-        if core.observers:
-            local = display(stream.getHost())
-            core.report(stream.number, Step.ACCEPTED, local=local, peer=display(peer), listener=self.number)
         try:
             protocol = self.factory.buildProtocol(peer)
         except BaseException as exc:
             core.loop.user_error(exc, "buildProtocol of %r raised; its connection is closed", self.factory)
-            stream.discard()
+            stream.discard(exc)
             return
         if protocol is None:
             stream.discard()
@@ -383,7 +383,8 @@ class Port:
     def _tell_stopped(self) -> None:
         stopped, self._stopped = self._stopped, None
         if stopped is not None:
-            stopped.callback(None)
+            # Why guarded: SystemExit leaves a Deferred, and must not keep a shutdown from all the others.
+            self._core.loop.call_user(stopped.callback, None)
 
     def __repr__(self) -> str:
         if self._address is None:
