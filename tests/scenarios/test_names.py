@@ -38,8 +38,8 @@ ROWS = [
         "a slow answer is waited for",
         {"addresses": ["4a"], "delay": 12.5},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         12.5  resolved 4a:7
@@ -54,8 +54,8 @@ ROWS = [
         "no such name fails as soon as that is known",
         {"error": socket.EAI_NONAME, "delay": 0.5},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0.5   resolve failed
@@ -68,8 +68,8 @@ ROWS = [
         "what any resolver raises fails at once, not at the timeout",
         {"error": LABEL, "delay": 0},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolve failed
@@ -82,8 +82,8 @@ ROWS = [
         "a name without an address fails",
         {"addresses": [], "delay": 1},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         1     resolve failed
@@ -96,8 +96,8 @@ ROWS = [
         "a name that never answers fails at the deadline",
         {"never": True},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         30    failed TimeoutError while resolving
@@ -109,8 +109,8 @@ ROWS = [
         "an answer after the deadline is heard by nobody",
         {"addresses": ["4a"], "delay": 5.001},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         5     failed TimeoutError while resolving
@@ -123,8 +123,8 @@ ROWS = [
         "one deadline covers both: what resolving took is gone for connecting",
         {"addresses": ["4a"], "delay": 4},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         4     resolved 4a:7
@@ -141,8 +141,8 @@ ROWS = [
         "without a deadline the slowest name and the slowest peer are waited for",
         {"addresses": ["4a"], "delay": 5000},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         5000  resolved 4a:7
@@ -159,8 +159,8 @@ ROWS = [
         "a deadline of no time at all is over in the first turn",
         {"addresses": ["4a"]},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     failed TimeoutError while resolving

@@ -39,8 +39,8 @@ ROWS = [
         "the first that answers at once wins, and nobody else is tried",
         {"6a": after(0.1), "4a": after(0)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -55,8 +55,8 @@ ROWS = [
         "250 ms later the second is tried beside the first, and the loser is given up",
         {"6a": after(1), "4a": after(0.1)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -73,8 +73,8 @@ ROWS = [
         "the first may still win after the second was started",
         {"6a": after(0.3), "4a": after(0.1)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -91,8 +91,8 @@ ROWS = [
         "a failure starts the next at once",
         {"6a": refused(0.05), "4a": after(0.1)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -109,8 +109,8 @@ ROWS = [
         "a failure beside another attempt starts the next at once, and the stagger counts from there",
         {"6a": refused(0.3), "6b": LOST, "4a": LOST, "4b": after(0.1)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7 6b:7 4b:7
@@ -131,8 +131,8 @@ ROWS = [
         "the families take turns, and the last to be tried may win",
         {"6a": LOST, "6b": LOST, "6c": LOST, "4a": LOST, "4b": LOST, "4c": after(0.1)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7 6b:7 4b:7 6c:7 4c:7
@@ -157,8 +157,8 @@ ROWS = [
         "all are refused: the reason is the first address's, and the factory is let go",
         {"6a": refused(0.1), "6b": unreachable(0.2), "4a": refused(0)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7 6b:7
@@ -177,8 +177,8 @@ ROWS = [
         "the last failure decides when, whichever attempt it is of",
         {"6a": unreachable(0.4), "4a": refused(0.05)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -195,8 +195,8 @@ ROWS = [
         "the deadline ends all attempts that are under way, and starts no other",
         {"6a": LOST, "6b": LOST, "4a": LOST, "4b": after(0)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7 6b:7 4b:7
@@ -216,8 +216,8 @@ ROWS = [
         "a deadline that falls on the stagger starts no other",
         {"6a": LOST, "4a": after(0)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -233,8 +233,8 @@ ROWS = [
         "without a deadline the kernel's own time-outs decide, 127 s",
         {"6a": LOST, "4a": LOST},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7
@@ -252,8 +252,8 @@ ROWS = [
         "the delay between attempts is an option",
         {"6a": LOST, "4a": LOST, "4b": after(0)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7 4b:7
@@ -273,8 +273,8 @@ ROWS = [
         "a local end that cannot be bound for one family is a failure like any other",
         {"6a": after(0), "4a": after(0.1)},
         """
-        0     startFactory()
         0     connecting
+        0     startFactory()
         0     startedConnecting()
         0     resolving
         0     resolved 6a:7 4a:7

@@ -460,10 +460,15 @@ class Stream:
         waiting = box.size if box is not None else 0
         flow = self._flow
         if flow is not None and flow.drained(waiting, self._limits[1]):
-            self._loop.call_user(flow.producer.resumeProducing)
-            # Why after it: an observer may unregister the producer, or write so much that it is paused again.
             if flow.streaming and self._core.observers:
+                # Why first: full and drained are told in turns, also where resuming fills it at once. Why paused until
+                # then: what an observer writes meanwhile must not pause it a second time.
+                flow.paused = True
                 self._core.report(self.number, Step.BUFFER_DRAINED)
+                flow.paused = False
+            # Why asked: that observer may have unregistered the producer, which is not to be called any more.
+            if self._flow is flow:
+                self._loop.call_user(flow.producer.resumeProducing)
             if self.disconnected:
                 return
             waiting = box.size if box is not None else 0
