@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import itertools
 import logging
 import socket
 import sys
@@ -25,6 +26,7 @@ from ropewalk.error import ConnectError, ConnectionAborted, ConnectionDone, Conn
 from ropewalk.event import EndedBy
 from tests.faults.scene import (
     LOCALHOST,
+    CountedSocket,
     Echo,
     HalfTold,
     Makes,
@@ -153,7 +155,7 @@ def test_C1_the_producer_is_paused_wherever_it_is_written(line, spot):
 
     now = line(Writes)
     if spot == "resumeProducing":
-        now.ours.producer.resumeProducing = now.ours.much
+        now.ours.producer.resumeProducing = lambda: asked or now.ours.much()
         now.transport.write(b"x" * 70_000)
         now.sim.advance(1)
     now.theirs.transport.write(b"go")
@@ -368,13 +370,14 @@ def test_C6_two_hundred_peers_that_never_read_leave_no_descriptor(sim):
 
     served, calling = Makes(Pours), Makes(Mute)
     port = server.reactor.listenTCP(7, served)
+    before = server.ledger().leftovers()
     for _ in range(200):
         client.reactor.connectTCP("server", 7, calling)
     sim.advance(59)
     assert not any(each.is_over for each in served.built)
     sim.advance(3)
     assert [type(each.reason) for each in served.built] == [ConnectionLost] * 200
-    assert len(server.ledger().leftovers()) == 1
+    assert server.ledger().leftovers() == before
     for each in calling.built:
         each.transport.abortConnection()
     port.stopListening()
@@ -554,17 +557,25 @@ def test_C8_an_error_that_only_SO_ERROR_tells_is_no_connection(sim, error):
     assert calling.reason.errno == error
 
 
-def test_C8_a_reset_in_the_instant_of_connecting_is_an_end_and_no_half_life(reactor):
+def test_C8_a_reset_in_the_instant_of_connecting_is_an_end_and_no_half_life(counted, monkeypatch):
     """The peer accepts and resets before our loop has looked: made, if at all, and lost, once each."""
     with socket.create_server((LOCALHOST, 0)) as listener:
+        connect_ex = CountedSocket.connect_ex
+
+        def connect_and_be_reset(self, address):
+            number = connect_ex(self, address)
+            reset(listener.accept()[0])
+            return number
+
+        monkeypatch.setattr(CountedSocket, "connect_ex", connect_and_be_reset)
         factory = Makes()
         for _ in range(20):
-            reactor.connectTCP(LOCALHOST, listener.getsockname()[1], factory)
-            reset(listener.accept()[0])
-        turn_until(reactor, lambda: factory.told.count("lost") + factory.told.count("failed") == 20)
+            counted.connectTCP(LOCALHOST, listener.getsockname()[1], factory)
+        turn_until(counted, lambda: factory.told.count("lost") + factory.told.count("failed") == 20)
         for each in factory.built:
             assert each.told == ["made", "lost"]
             assert each.reason.errno == errno.ECONNRESET
+        assert factory.reason.errno == errno.ECONNRESET
 
 
 # ---- C11: ports that are none ---------------------------------------------------------------------------------------
@@ -747,8 +758,8 @@ def test_C13_a_hundred_thousand_Deferreds_each_waiting_for_the_next(first):
     found = []
     chain[0].addCallback(found.append)
     with shallow():
-        for one, next_one in zip(chain, chain[1:], strict=False):
-            one.callbacks if False else one.addCallback(lambda _, inner=next_one: inner)
+        for one, next_one in itertools.pairwise(chain):
+            one.addCallback(lambda _, inner=next_one: inner)
         if first == "innermost":
             for each in reversed(chain):
                 each.callback("x")
@@ -840,8 +851,9 @@ def raises(*_):
     raise Fault("the user's")
 
 
-def at_client(line, name):
-    setattr(line.ours, name, raises)
+def stop_badly(now):
+    now.producer.stopProducing = raises
+    now.serving.kind.readConnectionLost = lambda self: self.transport.abortConnection()
 
 
 SPOTS = {
@@ -857,7 +869,7 @@ SPOTS = {
     "client.stopFactory": lambda now: setattr(now.calling, "stopFactory", raises),
     "pauseProducing": lambda now: setattr(now.producer, "pauseProducing", raises),
     "resumeProducing": lambda now: setattr(now.producer, "resumeProducing", raises),
-    "stopProducing": lambda now: setattr(now.producer, "stopProducing", raises),
+    "stopProducing": stop_badly,
     "an observer": lambda now: now.reactor.observers.append(raises),
     "a timer": lambda now: now.reactor.callLater(0, raises),
     "callFromThread": lambda now: now.reactor.callFromThread(raises),
@@ -880,6 +892,7 @@ class Acts:
             def readConnectionLost(self):
                 super().readConnectionLost()
                 self.transport.loseWriteConnection()
+                self.transport.unregisterProducer()
 
         class Calls(HalfTold):
             def connectionMade(self):
@@ -892,9 +905,6 @@ class Acts:
                     self.transport.loseWriteConnection()
 
         self.serving, self.calling = Makes(Served), Makes(Calls)
-
-    def is_done(self):
-        return self.calling.told.count("stop") == 1 or self.calling.reason is not None
 
 
 @pytest.mark.parametrize("spot", SPOTS)
@@ -910,7 +920,6 @@ def test_C14_what_a_callback_raises_is_logged_and_neither_kills_the_loop_nor_lea
         for factory in (now.serving, now.calling):
             for each in factory.built:
                 if each.transport is not None:
-                    each.transport.unregisterProducer()
                     each.transport.abortConnection()
         for _ in range(5):
             reactor.iterate(0)
@@ -972,7 +981,7 @@ def test_C14_two_hundred_exceptions_in_dataReceived_and_the_loop_is_alive(reacto
             peer.close()
         last = call(port)
         last.sendall(b"spare me")
-        turn_until(reactor, lambda: factory.last.received)
+        turn_until(reactor, lambda: len(factory.built) == 201 and factory.last.received)
         reactor.iterate(0)
         assert last.recv(20) == b"spare me"
         last.close()
@@ -1017,16 +1026,15 @@ def quiet(**methods):
 def live_once(reactor, ask):
     """A connection to a server of ours that is ended by one of its two ends."""
 
+    ends = quiet(dataReceived=lambda self, data: getattr(self.transport, ask)())
+    begins = quiet(
+        connectionMade=lambda self: self.transport.writeSequence([b"x", b"y"]),
+        readConnectionLost=lambda self: self.transport.loseConnection(),
+    )
+
     def run():
-        ends = quiet(dataReceived=lambda self, data: getattr(self.transport, ask)())
-        serving = Forgets(ends)
-        port = reactor.listenTCP(0, serving, interface=LOCALHOST)
-        calling = Forgets(
-            quiet(
-                connectionMade=lambda self: self.transport.writeSequence([b"x", b"y"]),
-                readConnectionLost=lambda self: self.transport.loseConnection(),
-            )
-        )
+        port = reactor.listenTCP(0, Forgets(ends), interface=LOCALHOST)
+        calling = Forgets(begins)
         reactor.connectTCP(LOCALHOST, port.getHost().port, calling)
         turn_until(reactor, lambda: calling.over)
         finish(reactor, port)
@@ -1038,16 +1046,18 @@ def finish(reactor, port):
     stopped = []
     port.stopListening().addCallback(stopped.append)
     turn_until(reactor, lambda: stopped)
-    turn_until(reactor, lambda: not reactor.getReaders())
+    turn_until(reactor, lambda: not reactor._loop.everyone())
 
 
 def life_with(reactor, build=None, **methods):
     """A connection whose client does as it is told."""
 
+    answers = quiet(readConnectionLost=lambda self: self.transport.loseConnection())
+    begins = quiet(**methods)
+
     def run():
-        serving = Forgets(quiet(readConnectionLost=lambda self: self.transport.loseConnection()))
-        port = reactor.listenTCP(0, serving, interface=LOCALHOST)
-        calling = Forgets(quiet(**methods))
+        port = reactor.listenTCP(0, Forgets(answers), interface=LOCALHOST)
+        calling = Forgets(begins)
         if build is not None:
             calling.buildProtocol = build
         options = TCPOptions(closeTimeout=0.01, highWater=1000, hardLimit=50_000_000)
@@ -1067,6 +1077,8 @@ def attempt(reactor, host=LOCALHOST, port=None, stop=False, **keywords):
         if stop:
             connector.stopConnecting()
         turn_until(reactor, lambda: calling.over)
+        # Why one more: a dial that was given up in the handler that began it has its first step still to come.
+        reactor.iterate(0)
 
     return run
 
@@ -1131,8 +1143,12 @@ def unknown_name(reactor):
     return attempt(reactor, "name.invalid")
 
 
-def ours_alive():
-    """How many objects of this package's classes, and of these tests', the collector knows; the modules' own included."""
+def ours_alive(reactor):
+    """How many objects of this package's classes, and of these tests', the collector knows; the modules' own included.
+
+    Entries of timers that were cancelled are empty, and bounded (tests/rooms/test_timers.py): not counted.
+    """
+    reactor._loop.timers.rebuild()
     names = ("ropewalk", __name__, "tests.faults.scene")
     return sum(type(each).__module__.startswith(names) for each in gc.get_objects())
 
@@ -1159,10 +1175,10 @@ def test_C15_a_connection_leaves_nothing_for_the_collector(reactor, life):
     run = LIVES[life](reactor)
     run()
     with without_collector():
-        before = ours_alive()
+        before = ours_alive(reactor)
         for _ in range(5):
             run()
-        assert ours_alive() == before
+        assert ours_alive(reactor) == before
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         garbage = [each for each in gc.garbage if type(each).__module__.startswith(("ropewalk", __name__))]
@@ -1175,6 +1191,7 @@ def test_C15_a_connection_leaves_nothing_for_the_collector(reactor, life):
 
 @pytest.mark.parametrize("size", [1000, 10_000])
 def test_C17_data_that_comes_byte_by_byte_costs_one_call_a_byte(sim, line, size):
+    sim._driver.spin_limit = 2 * size
     now = line()
     now.client.faults.short("recv", 1)
     before = now.client.faults.counts["recv"]
@@ -1211,7 +1228,7 @@ class Weighed:
 
 
 @pytest.mark.parametrize("taken", [1, 7, 1000])
-@pytest.mark.parametrize(("count", "length"), [(1, 16_000), (10, 1600), (4000, 4), (8000, 2)])
+@pytest.mark.parametrize(("count", "length"), [(1, 16_000), (10, 1600), (4000, 4)])
 def test_C17_a_kernel_that_takes_little_at_a_time_does_not_make_us_copy_again(count, length, taken):
     """What was joined once is kept joined: each byte is copied once at most, whatever the kernel takes."""
     chunks = [bytes([number % 251]) * length for number in range(count)]
@@ -1228,6 +1245,7 @@ def test_C17_one_large_write_is_never_copied_however_little_the_kernel_takes():
 
 @pytest.mark.parametrize("size", [2000, 20_000])
 def test_C17_sends_of_one_byte_are_one_call_each(sim, line, size):
+    sim._driver.spin_limit = 2 * size
     now = line()
     for each in ("send", "sendmsg"):
         now.client.faults.short(each, 1)
