@@ -34,7 +34,10 @@ class NameSource(Protocol):
 
 
 def _row(host: str, port: int, flow: int = 0, scope: int = 0) -> AddressRow:
-    if ":" in host:
+    """Raises: OSError, ValueError, TypeError unless the host is an address: connect(2) would look a name up, blocking."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.inet_pton(family, host.partition("%")[0])
+    if family == socket.AF_INET6:
         return socket.AF_INET6, socket.SOCK_STREAM, 0, "", (host, port, flow, scope)
     return socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)
 
