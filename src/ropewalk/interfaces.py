@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from ropewalk.event import Ended
     from ropewalk.failure import Failure
 
 # ---- what users write -----------------------------------------------------------------------------------------
@@ -195,6 +196,41 @@ class IConsumer(Protocol):
 
 class ITransport(Protocol):
     """The connection, as its protocol sees it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is still there."""
+
+    @property
+    def disconnecting(self) -> bool:
+        """Whether it is being closed."""
+
+    @property
+    def state(self) -> str:
+        """Both in words, half-closing included."""
+
+    @property
+    def ended(self) -> Ended | None:
+        """How it ended; None while it lives."""
+
+    @property
+    def number(self) -> int:
+        """The serial number under which lifecycle events tell of it."""
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor it belongs to."""
+
+    @property
+    def bytesReceived(self) -> int:
+        """Bytes taken from the kernel so far."""
+
+    @property
+    def bytesSent(self) -> int:
+        """Bytes the kernel took so far."""
+
+    def setWriteLimits(self, high: int, low: int = 0, hard: int | None = None) -> None:
+        """When a producer is paused and resumed, and when a peer that reads nothing is given up."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes after those written before."""

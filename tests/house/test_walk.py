@@ -56,6 +56,5 @@ def the_walk(reactor: Reactor) -> list[tuple[str, str]]:
 def test_connectTCP_to_connectionMade_is_a_walk_through_six_rooms(reactor: Reactor) -> None:
     walk = the_walk(reactor)
     told = "\n".join(f"{number:3} {file:24} {function}" for number, (file, function) in enumerate(walk, 1))
-    print(told)
     assert len(walk) <= MOST_CALLS, told
     assert len({file for file, _ in walk}) <= MOST_FILES, told
