@@ -299,10 +299,12 @@ def test_F13_a_resolver_of_the_user_s_that_never_answers_is_bounded_by_the_timeo
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost"])
 def test_F15_C9_one_s_own_ephemeral_port_is_a_refusal_and_never_a_connection(sim, address):
     host = sim.host("host")
-    host.nextEphemeralPorts(*[TRAP] * 10)
+    host.nextEphemeralPorts(*[TRAP] * 100)
     factory = Makes()
     host.reactor.connectTCP(address, TRAP, factory)
     sim.runUntilIdle()
+    # Two tries more in all (FAULTS C9), and one for each further address.
+    assert host.faults.counts["connect"] == (4 if address == "localhost" else 3)
     assert factory.told == ["start", "connecting", "failed", "stop"]
     assert isinstance(factory.reason, ConnectionRefusedError)
     assert factory.reason.errno == errno.ECONNREFUSED

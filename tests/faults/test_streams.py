@@ -330,6 +330,7 @@ def test_C5_whatever_the_kernel_says_the_reason_keeps_its_number(line, call_that
     assert (reason.ended.by, reason.ended.errno) == (by, number)
     assert name_of(number) in str(reason) if number in errno.errorcode else str(number) in str(reason)
     assert reason.__traceback__ is None
+    assert reason.osError.__traceback__ is None
 
 
 # ---- C6: closing towards a peer that never reads ---------------------------------------------------------------------
@@ -1068,6 +1069,26 @@ def life_with(reactor, build=None, **methods):
     return run
 
 
+def reset_by_the_peer(reactor):
+    """A plain socket resets; and the protocol keeps the reason it was given."""
+
+    def keep(self, reason):
+        self.told.append("lost")
+        self.kept = reason
+
+    keeps = quiet(connectionLost=keep)
+
+    def run():
+        with socket.create_server((LOCALHOST, 0)) as listener:
+            calling = Forgets(keeps)
+            connector = reactor.connectTCP(LOCALHOST, listener.getsockname()[1], calling)
+            turn_until(reactor, lambda: connector.state == "connected")
+            reset(listener.accept()[0])
+            turn_until(reactor, lambda: calling.over)
+
+    return run
+
+
 def attempt(reactor, host=LOCALHOST, port=None, stop=False, **keywords):
     """A connection that never comes to be."""
 
@@ -1119,6 +1140,7 @@ LIVES = {
     "an exception": lambda reactor: life_with(reactor, connectionMade=divide),
     "buildProtocol gives none": lambda reactor: life_with(reactor, build=lambda addr: None),
     "buildProtocol raises": lambda reactor: life_with(reactor, build=lambda addr: 1 // 0),
+    "reset": reset_by_the_peer,
     "refused": attempt,
     "timed out": lambda reactor: attempt(reactor, "192.0.2.1", 9, timeout=0),
     "given up": lambda reactor: attempt(reactor, stop=True),
