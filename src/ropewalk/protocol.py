@@ -138,7 +138,8 @@ class Factory(Generic[P]):
         try:
             self.startFactory()
         except BaseException:
-            self.numPorts -= 1
+            # Why not below 0: startFactory may have given up its only user, which has called doStop, and raised then.
+            self.numPorts = max(self.numPorts - 1, 0)
             raise
 
     def doStop(self) -> None:
@@ -320,11 +321,15 @@ class ReconnectingClientFactory(ClientFactory[P]):
         self._tell("%r will retry in %.1f seconds", connector, seconds)
         if self._waits is None:
             self._waits = {}
-        earlier = self._waits.get(connector)
-        wait = self._waits[connector] = Wait(self, connector, self._waits)
+        wait = Wait(self, connector, self._waits)
+        # Why kept only then: startFactory, where nobody else uses the factory, may raise, or call stopTrying.
         wait.start(seconds)
+        earlier = self._waits.get(connector)
+        self._waits[connector] = wait
         if earlier is not None:
             earlier.cancel()
+        if not self.continueTrying:
+            wait.cancel()
 
     def stopTrying(self) -> None:
         """Retry no more: end the waits, and the attempt if one is under way. A connection stays.
