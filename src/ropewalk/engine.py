@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from ropewalk._loop.descriptor import Descriptors
 from ropewalk._loop.life import Life, LifeState
-from ropewalk._loop.loop import Loop
+from ropewalk._loop.loop import CLOSED_FOR_GOOD, Loop
 from ropewalk._loop.poller import IN, OUT
 from ropewalk._loop.threads import ThreadPool
 from ropewalk._loop.timers import DelayedCall, checked_delay
@@ -38,6 +38,8 @@ from ropewalk._system import RealSystem, System
 from ropewalk.defer import Deferred
 from ropewalk.event import Event
 from ropewalk.words import WORDS, Words
+
+_FOR_EVER = float("inf")
 
 
 class Reactor:
@@ -93,6 +95,7 @@ class Reactor:
 
     def crash(self) -> None:
         """Let `run` return at once and tell nobody."""
+        self._loop.check_thread_of("crash")
         self._life.crash()
 
     def iterate(self, delay: float = 0) -> None:
@@ -108,6 +111,7 @@ class Reactor:
 
         Returns: None if it was called; else what removeSystemEventTrigger takes.
         """
+        self._loop.check_thread_of("callWhenRunning")
         if self.running:
             callable(*args, **kw)
             return None
@@ -131,6 +135,7 @@ class Reactor:
 
     def fireSystemEvent(self, eventType: str) -> None:
         """Run the triggers of an event: before, during, after."""
+        self._loop.check_thread_of("fireSystemEvent")
         self._events.fire(eventType)
 
     def close(self) -> None:
@@ -138,8 +143,9 @@ class Reactor:
 
         In a forked child it does nothing: the copy gave everything up by itself.
         """
-        if self._loop.is_forked():
+        if self._loop.is_forked() or self._loop.is_closed():
             return
+        self._loop.check_thread_of("close")
         self._life.crash()
         self._core.shut_down()
         if self._pool is not None:
@@ -184,8 +190,12 @@ class Reactor:
             host = checked_host(host)
         if type(port) is not int or not 0 <= port <= 65535:
             port = port_number(port, "tcp", core.system)
-        if timeout is not None and not timeout >= 0:
-            checked_delay(timeout)
+        if not hasattr(factory, "startedConnecting") or isinstance(factory, type):
+            checked_factory(factory, "startedConnecting")
+        if not isinstance(options, TCPOptions):
+            checked_options(options)
+        if timeout is not None and (type(timeout) not in (int, float) or not 0 <= timeout < _FOR_EVER):
+            checked_timeout(timeout)
         if bindAddress is not None:
             bindAddress = checked_bind(bindAddress)
         connector = Connector(core, (host, port), factory, timeout, bindAddress, options)
@@ -212,6 +222,8 @@ class Reactor:
         """
         core = self._core
         number = port_number(port, "tcp", core.system)
+        checked_factory(factory, "buildProtocol")
+        checked_options(options)
         if backlog is not None and (not isinstance(backlog, int) or backlog < 0):
             raise ValueError(f"backlog must be a whole number, 0 or more, not {backlog!r}")
         listening = Port(core, number, factory, backlog, checked_host(interface), options)
@@ -320,11 +332,19 @@ class Reactor:
         Order:  in the order of the calls.
         Source: IReactorFromThreads.
         """
-        self._loop.call_from_thread(callable, args, kw)
+        loop = self._loop
+        if loop.thread == CLOSED_FOR_GOOD:
+            # Why here and not below: what the engine's own threads answer too late may be lost, a user's call not.
+            loop.check_thread("callFromThread")
+        loop.call_from_thread(callable, args, kw)
 
     def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
         """Call in a thread of the pool; what it raises is logged. Source: IReactorInThreads."""
         self.getThreadPool().callInThread(callable, *args, **kw)
+
+    def isReactorThread(self) -> bool:
+        """Whether it runs, and this is the thread it runs in."""
+        return get_ident() == self._loop.thread
 
     def getThreadPool(self) -> ThreadPool:
         """The pool behind callInThread, made at first use and stopped at shutdown."""
@@ -393,7 +413,7 @@ class Reactor:
     def _descriptor_lost(self, selectable: Any, exc: BaseException | None) -> None:
         words = self._core.words
         reason = words.error.ConnectionLost() if exc is None else exc
-        self._loop.call_user(selectable.connectionLost, words.Failure(reason))
+        self._loop.call_method(selectable, "connectionLost", words.Failure(reason))
 
     # ---- seen from outside ------------------------------------------------------------------------------------
 
@@ -416,6 +436,29 @@ class Reactor:
 
     def __repr__(self) -> str:
         return f"<Reactor {self._life.state.value}, {self.poller}>"
+
+
+def checked_timeout(timeout: object) -> None:
+    """Raises: TypeError, ValueError unless it is a finite number of seconds, 0 or more."""
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, or None for ever, not {timeout!r}")
+    if not 0 <= timeout < _FOR_EVER:
+        raise ValueError(f"timeout must be finite and 0 or more seconds, or None for ever, not {timeout!r}")
+
+
+def checked_factory(factory: object, needed: str) -> None:
+    """Raises: TypeError unless it is an object with that method; a class is the usual mistake."""
+    kind = "ClientFactory" if needed == "startedConnecting" else "Factory"
+    if isinstance(factory, type):
+        raise TypeError(f"factory must be a {kind} instance, not the class {factory.__name__}")
+    if not hasattr(factory, needed):
+        raise TypeError(f"factory must be a {kind} instance; {factory!r} has no {needed}")
+
+
+def checked_options(options: object) -> None:
+    """Raises: TypeError unless it is a TCPOptions."""
+    if not isinstance(options, TCPOptions):
+        raise TypeError(f"options must be a TCPOptions(…), not {options!r}")
 
 
 def checked_bind(address: tuple[str, int]) -> tuple[str, int]:

@@ -79,7 +79,7 @@ def _sentence(message: str, args: tuple[object, ...], note: str | None = None) -
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.3f} s" if seconds >= 0.9995 else f"{seconds * 1000:.3g} ms"
 
 
 def _number(os_error: object) -> int | None:

@@ -60,15 +60,24 @@ def callMultipleInThread(
 def blockingCallFromThread(reactor: Any, f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
     """Call `f` on the reactor's thread and wait for its result, or for that of the Deferred it returns.
 
-    Raises: what it raised.
-    Order:  never call it on the reactor's own thread: it would wait for itself.
+    Raises: what it raised; RuntimeError on the reactor's own thread, which would wait for itself.
+    Order:  waits for ever for a reactor that nobody runs.
     """
+    if reactor.isReactorThread():
+        raise RuntimeError(
+            "blockingCallFromThread: this is the reactor's own thread, it would wait for itself"
+        )
     answer: Future[Any] = Future()
 
     def run() -> None:
-        maybeDeferred(f, *args, **kwargs).addCallbacks(
-            answer.set_result, lambda failure: answer.set_exception(failure.value)
-        )
+        try:
+            maybeDeferred(f, *args, **kwargs).addCallbacks(
+                answer.set_result, lambda failure: answer.set_exception(failure.value)
+            )
+        except BaseException as exc:
+            # Why passed on as well: SystemExit ends the run, but the thread that waits must not wait for ever.
+            answer.set_exception(exc)
+            raise
 
     reactor.callFromThread(run)
     return answer.result()

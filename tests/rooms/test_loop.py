@@ -349,7 +349,7 @@ def test_what_a_call_raises_is_logged_and_stops_no_other(caplog):
     assert told == ["next"]
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert "a call from another thread" in record.getMessage()
+    assert "made on the reactor's thread" in record.getMessage()
     assert record.exc_info[0] is ValueError
 
 

@@ -194,6 +194,9 @@ class Desk:
     def getThreadPool(self):
         return self.pool
 
+    def isReactorThread(self):
+        return False
+
     def make_calls(self):
         assert self.left.wait(PATIENCE)
         self.left.clear()

@@ -46,6 +46,7 @@ _CALLS_PER_TURN = 10_000
 # `Loop.thread` while nobody runs it, and after a fork in the child. Safe because: thread idents are positive.
 _AT_REST = 0
 _FORKED = -1
+CLOSED_FOR_GOOD = -2
 
 
 class Watcher(Protocol):
@@ -190,7 +191,7 @@ class Loop:
                 else:
                     func(*args)
             except BaseException as exc:
-                self.user_error(exc, "a call from another thread, %r, raised", func)
+                self.user_error(exc, "the call %r raised, made on the reactor's thread", func)
             if self._exit is not None:
                 self.settle()
         if self.due:
@@ -228,6 +229,15 @@ class Loop:
             func(*args)
         except BaseException as exc:
             self.user_error(exc, "%r raised", func)
+            return False
+        return True
+
+    def call_method(self, owner: object, name: str, *args: object) -> bool:
+        """`call_user` for a method, which may be missing: that too is a fault of the user's, not of the engine."""
+        try:
+            getattr(owner, name)(*args)
+        except BaseException as exc:
+            self.user_error(exc, "%s of %r raised", name, owner)
             return False
         return True
 
@@ -327,6 +337,9 @@ class Loop:
         if self.thread != _FORKED:
             self.thread = before
 
+    def is_closed(self) -> bool:
+        return self.thread == CLOSED_FOR_GOOD
+
     def check_thread_of(self, asked: str) -> None:
         """The whole check in one call, for cold paths."""
         if get_ident() != self.thread:
@@ -339,6 +352,8 @@ class Loop:
         """
         if self.thread == _AT_REST:
             return
+        if self.thread == CLOSED_FOR_GOOD:
+            raise RuntimeError(f"{asked}: this reactor has been closed")
         if self.thread == _FORKED:
             raise RuntimeError(f"{asked}: {self._foreign()}")
         names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -383,6 +398,7 @@ class Loop:
         if self.poller is not _CLOSED and self.thread != _FORKED:
             self.unwatch(self._waker.fileno())
             self._give_back()
+            self.thread = CLOSED_FOR_GOOD
         loops.discard(self)
 
     def _give_back(self) -> None:

@@ -89,7 +89,7 @@ class DelayedCall:
         """
         if self.func is None:
             self._refuse()
-        checked_delay(abs(secondsLater))
+        checked_delay(abs(secondsLater) if isinstance(secondsLater, (int, float)) else secondsLater)
         self._timers.move(self, self.time + secondsLater)
 
     def reset(self, secondsFromNow: float) -> None:
@@ -128,11 +128,17 @@ class Timers:
     def add(
         self, delay: float, func: Callable[..., object], args: Any, kw: dict[str, Any] | None
     ) -> DelayedCall:
-        """Raises: ValueError for a delay that is negative or not finite."""
+        """Raises: ValueError for a delay that is negative or not finite, TypeError for what is no number."""
         # hot: benchmarks/ row "callLater + cancel".
-        if not 0 <= delay < _NEVER:
-            checked_delay(delay)
-        call = DelayedCall(self, self.now() + delay, func, args, kw)
+        try:
+            if not 0 <= delay < _NEVER:
+                checked_delay(delay)
+            time = self.now() + delay
+        except (TypeError, OverflowError):
+            raise TypeError(
+                f"a delay must be a number of seconds (int or float), not {delay!r:.60}"
+            ) from None
+        call = DelayedCall(self, time, func, args, kw)
         self._serial = call._serial = serial = self._serial + 1
         heappush(self.heap, (call.time, serial, call))
         return call
@@ -218,6 +224,8 @@ _NEVER = float("inf")
 
 def checked_delay(seconds: float) -> float:
     """`seconds` as it came, or a clear error: what is asked of a timer must be a finite number from 0 up."""
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"a delay must be a number of seconds (int or float), not {seconds!r}")
     if not 0 <= seconds < _NEVER:
         raise ValueError(f"a delay must be a finite number of seconds, 0 or more, not {seconds!r}")
     return seconds

@@ -221,25 +221,25 @@ class Connector:
         if exc is None:
             reason = error.ConnectionDone("buildProtocol returned None", ended=stream.ended)
             self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
-            self._tell(self.factory.clientConnectionLost, core.words.Failure(reason))
+            self._tell("clientConnectionLost", core.words.Failure(reason))
         else:
             reason = error.ConnectError(string=f"buildProtocol raised {type(exc).__name__}: {exc}")
             reason.__cause__ = exc
             self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
             self._report_failed(reason)
-            self._tell(self.factory.clientConnectionFailed, core.words.Failure(reason))
+            self._tell("clientConnectionFailed", core.words.Failure(reason))
 
     def _failed(self, exc: BaseException) -> None:
         self._dial = None
         self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
         self._core.open_ends.pop(self, None)
         self._report_failed(exc)
-        self._tell(self.factory.clientConnectionFailed, self._core.words.Failure(exc))
+        self._tell("clientConnectionFailed", self._core.words.Failure(exc))
 
     def _lost(self, stream: Stream, reason: Any) -> None:
         self.transport = None
         self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
-        self._tell(self.factory.clientConnectionLost, reason)
+        self._tell("clientConnectionLost", reason)
 
     def shut_down(self) -> None:
         """The reactor stops while this connects."""
@@ -261,8 +261,8 @@ class Connector:
         if self._dial is dial:
             self._failed(exc)
 
-    def _tell(self, callback: Any, reason: Any) -> None:
-        self._core.loop.call_user(callback, self, reason)
+    def _tell(self, callback: str, reason: Any) -> None:
+        self._core.loop.call_method(self.factory, callback, self, reason)
         if self._state is ConnectorState.DISCONNECTED:
             self._at_rest()
 
@@ -272,7 +272,7 @@ class Connector:
         self._core.open_ends.pop(self, None)
         if self._has_started_factory:
             self._has_started_factory = False
-            self._core.loop.call_user(self.factory.doStop)
+            self._core.loop.call_method(self.factory, "doStop")
 
     def _report_connected(self, stream: Stream) -> None:
         host, peer = stream.getHost(), stream.getPeer()

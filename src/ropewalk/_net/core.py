@@ -55,7 +55,11 @@ class Core:
             if not ends:
                 return
             for each in ends:
-                each.shut_down()
+                try:
+                    each.shut_down()
+                except BaseException as exc:
+                    # Why: whatever one of them does, the others must be told, and the reactor must stop.
+                    self.loop.user_error(exc, "%r raised when it was told of the shutdown", each)
         log.error("at shutdown, callbacks keep making new connections: %r", ends)
 
     def _disown(self) -> None:

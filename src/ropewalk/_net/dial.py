@@ -361,7 +361,8 @@ class Attempt:
                 sock.setsockopt(*setting)
             if bind_address is not None:
                 self._bind(bind_address)
-        except (OSError, OverflowError, ValueError) as exc:
+        except Exception as exc:
+            # Why not OSError alone: an option out of its range gives a TypeError, an address a ValueError.
             self._dial._attempt_failed(self, exc, is_local=True)
             return False
         try:

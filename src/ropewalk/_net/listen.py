@@ -141,8 +141,10 @@ class Port:
                 address = core.words.address("TCP", sock.getsockname())
                 core.loop.watch(sock.fileno(), self, IN)
             except (OSError, OverflowError) as exc:
-                error = core.words.error.CannotListenError(self.interface, self._requested_port, exc)
-                raise error from exc.with_traceback(None)
+                # Why no name for what is raised: this frame, which its traceback holds, would hold it in turn.
+                raise core.words.error.CannotListenError(
+                    self.interface, self._requested_port, exc
+                ) from exc.with_traceback(None)
             # Why last: all that can fail has not; only the user's own startFactory may still raise, or stop us.
             self.factory.doStart()
         except BaseException:
@@ -234,7 +236,10 @@ class Port:
         reserve, self._reserve = self._reserve, None
         if sock is not None:
             self._core.loop.unwatch(sock.fileno())
-            sock.close()
+            try:
+                sock.close()
+            except OSError:
+                pass  # Safe because: closed behind our back is closed.
         if reserve is not None:
             reserve.close()
 
@@ -377,7 +382,7 @@ class Port:
         self._give_back()
         if core.observers:
             core.report(self.number, Step.STOPPED_LISTENING)
-        core.loop.call_user(self.factory.doStop)
+        core.loop.call_method(self.factory, "doStop")
         self._tell_stopped()
 
     def _tell_stopped(self) -> None:

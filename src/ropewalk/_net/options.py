@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 Setting = tuple[int, int, int]
+# Source: setsockopt(2) takes a C int; userTimeout is counted in milliseconds.
+_MOST = 2**31 - 1
 # Source: Twisted's bufferSize, 2**16; what users tune their producers to.
 HIGH_WATER = 65536
 # Seconds without progress after which a connection that is being closed is aborted. Source: CONTRACT section 5.
@@ -64,8 +66,12 @@ class TCPOptions:
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and isinstance(value, int)):
                 raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+            if value is not None and value > _MOST:
+                raise ValueError(f"{name} must be at most {_MOST}, not {value!r}")
         for name in ("userTimeout", "closeTimeout"):
             check_seconds(name, getattr(self, name))
+        if self.userTimeout is not None and self.userTimeout * 1000 > _MOST:
+            raise ValueError(f"userTimeout must be at most {_MOST // 1000} s, not {self.userTimeout!r}")
         if not _is_number(self.attemptDelay):
             raise ValueError(f"attemptDelay must be a number above 0, not {self.attemptDelay!r}")
         if self.keepAlive is not None:

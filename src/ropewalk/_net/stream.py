@@ -398,7 +398,7 @@ class Stream:
                 self._core.report(self.number, Step.BUFFER_FULL, buffered=box.size)
                 if self._flow is not flow:
                     return
-            self._loop.call_user(flow.producer.pauseProducing)
+            self._loop.call_method(flow.producer, "pauseProducing")
 
     def _leave_fast_path(self) -> Outbox:
         """From here on this handler's doings go through the outbox, and `flush` comes by."""
@@ -468,7 +468,14 @@ class Stream:
                 flow.paused = False
             # Why asked: that observer may have unregistered the producer, which is not to be called any more.
             if self._flow is flow:
-                self._loop.call_user(flow.producer.resumeProducing)
+                try:
+                    flow.producer.resumeProducing()
+                except BaseException as exc:
+                    self._user_raised(
+                        exc,
+                        "resumeProducing of a producer of %r raised; its connection is closed",
+                        with_reset=False,
+                    )
             if self.disconnected:
                 return
             waiting = box.size if box is not None else 0
@@ -715,7 +722,7 @@ class Stream:
             self._report_closed(ended, reason)
         failure = core.words.Failure(reason)
         if protocol is not None:
-            loop.call_user(protocol.connectionLost, failure)
+            loop.call_method(protocol, "connectionLost", failure)
         assert owner is not None
         owner._lost(self, failure)
 
@@ -754,7 +761,7 @@ class Stream:
         Args:   producer: has pauseProducing, resumeProducing, stopProducing (streaming), or resumeProducing and
                     stopProducing (pull).
                 streaming: whether it produces by itself until paused; False: once per resumeProducing.
-        Raises: RuntimeError if one is registered already.
+        Raises: RuntimeError if one is registered already; TypeError naming the methods it lacks.
         Order:  a pull producer is asked at once; after the connection has ended `stopProducing` is called at once.
         Source: IConsumer.registerProducer.
         """
@@ -763,6 +770,12 @@ class Stream:
         if self._flow is not None:
             raise RuntimeError(
                 f"cannot register producer {producer!r}: {self._flow.producer!r} is registered and was not unregistered"
+            )
+        wanted = ("pauseProducing", "resumeProducing", "stopProducing")[0 if streaming else 1 :]
+        missing = [name for name in wanted if not callable(getattr(producer, name, None))]
+        if missing:
+            raise TypeError(
+                f"a producer must have {', '.join(wanted)}; {producer!r} lacks {', '.join(missing)}"
             )
         if self._life is StreamState.CLOSED:
             producer.stopProducing()
@@ -784,7 +797,7 @@ class Stream:
     def _stop_producer(self) -> None:
         flow, self._flow = self._flow, None
         if flow is not None:
-            self._loop.call_user(flow.producer.stopProducing)
+            self._loop.call_method(flow.producer, "stopProducing")
 
     def pauseProducing(self) -> None:
         """Read no more until `resumeProducing`. A reset by the peer is noticed all the same."""

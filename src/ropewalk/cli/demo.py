@@ -177,6 +177,8 @@ class Demo:
         self.reactor.connectTCP("localhost", port, ShownFactory(self, over), timeout=DEADLINE)
 
     def bow(self) -> None:
+        if not self.reactor.running:
+            return  # Ctrl-C came first.
         for each in self.plain_sockets:
             each.close()
         self.stage.say(Text())
