@@ -214,6 +214,23 @@ def test_a_second_signal_does_not_wait_for_what_the_first_waits_for(stage):
     assert stage.told == []
 
 
+def test_shutdown_fired_by_hand_while_stop_waits_does_not_keep_it_from_stopping(stage):
+    waiting = Deferred()
+    stage.when("startup", "after", stage.life.stop)
+    stage.when("shutdown", "before", lambda: waiting)
+    stage.loop.call_later(1, stage.events.fire, "shutdown")
+    stage.loop.call_later(2, waiting.callback, None)
+    stage.run()
+    assert stage.kernel.time == 1002
+    assert stage.told == ["disconnect all"]
+
+
+def test_shutdown_fired_by_hand_ends_the_run(stage):
+    stage.loop.call_later(1, stage.events.fire, "shutdown")
+    stage.run()
+    assert stage.told == ["disconnect all"]
+
+
 def test_it_may_be_turned_by_somebody_else(stage):
     stage.life.start()
     assert stage.life.state is LifeState.RUNNING

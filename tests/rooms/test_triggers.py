@@ -146,6 +146,28 @@ def test_after_firing_an_event_is_empty_and_can_be_used_again(stage):
     assert stage.told == ["once", "done", "done", "again", "done"]
 
 
+def test_a_firing_that_comes_while_one_waits_joins_it(stage):
+    waiting = Deferred()
+    stage.add("before", lambda: waiting)
+    stage.note("during", "during")
+    stage.fire()
+    stage.note("before", "second before")
+    stage.events.fire("shutdown")
+    stage.fire()
+    assert stage.told == ["second before"]
+    waiting.callback(None)
+    assert stage.told == ["second before", "during", "done", "done"]
+    stage.fire()
+    assert stage.told[4:] == ["done"]
+
+
+def test_a_trigger_may_fire_the_event_again(stage):
+    stage.add("during", stage.fire)
+    stage.note("after", "after")
+    stage.fire()
+    assert stage.told == ["after", "done", "done"]
+
+
 def test_events_do_not_know_each_other(stage):
     stage.note("during", "mine", event="mine")
     stage.fire("shutdown")

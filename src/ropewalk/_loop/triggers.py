@@ -37,7 +37,7 @@ class SystemEvent:
         self._call_user = call_user
         self._phases: dict[str, list[Call]] = {phase: [] for phase in PHASES}
         self._waiting = 0
-        self._done: Callable[[], None] | None = None
+        self._done: list[Callable[[], None]] = []
         # The engine's own part: it comes first in "during", each time the event fires.
         self.heart: Callable[[], None] | None = None
 
@@ -53,10 +53,14 @@ class SystemEvent:
         raise ValueError(f"no such {phase!r} trigger: {call[0]!r} has run or was removed before")
 
     def fire(self, done: Callable[[], None] | None = None) -> None:
-        """Run the three phases; `done` is called when the last has ended, perhaps before this returns."""
-        self._done = done
+        """Run the three phases; `done` is called when the last has ended, perhaps before this returns.
+
+        A firing that comes while another one waits for its Deferreds joins it: "during" comes once, for both.
+        """
+        if done is not None:
+            self._done.append(done)
         # Why one extra: while the triggers still run, a Deferred that has fired already must not start "during".
-        self._waiting = 1
+        self._waiting += 1
         before = self._phases["before"]
         while before:
             result = self._call_user(*before.pop(0))
@@ -75,9 +79,8 @@ class SystemEvent:
                 calls = self._phases[phase]
                 while calls:
                     self._call_user(*calls.pop(0))
-            done, self._done = self._done, None
-            if done is not None:
-                done()
+            while self._done:
+                self._done.pop(0)()
         return result
 
 
