@@ -19,7 +19,7 @@ from ropewalk import Reactor
 from ropewalk._loop.loop import Loop
 from ropewalk._loop.poller import ERR, HUP, IN, OUT
 from ropewalk._system import RealSystem
-from ropewalk.error import ConnectionDone, ConnectionLost
+from ropewalk.error import CannotListenError, ConnectionDone, ConnectionLost
 from tests.faults.scene import (
     Echo,
     HalfTold,
@@ -921,3 +921,49 @@ def test_B1_a_reactor_with_each_poller_serves_the_same_echo():
                 reactor.iterate(0)
                 assert peer.recv(9) == b"same"
                 peer.close()
+
+
+# ---- B6: numbers that are too large ---------------------------------------------------------------------------------
+
+
+def test_B6_A1_a_number_that_select_cannot_hold_costs_that_connection_and_not_the_loop(errors):
+    """FD_SETSIZE is 1024: with that many descriptors open elsewhere, each new socket is one too many."""
+    with Reactor(poller="select") as reactor:
+        factory = Makes(Echo)
+        with listening(reactor, factory) as port:
+            early, served = accepted(reactor, port, factory)
+            filling = [os.open(os.devnull, os.O_RDONLY)]
+            while filling[-1] < 1024:
+                filling.append(os.dup(filling[0]))
+            peer, protocol = accepted(reactor, port, factory)
+            turn_until(reactor, lambda: protocol.is_over)
+            assert isinstance(protocol.reason, ConnectionLost)
+            assert protocol.reason.errno == errno.EMFILE
+            assert peer.recv(1) == b""
+            caller = Makes()
+            reactor.connectTCP("127.0.0.1", port.port, caller)
+            turn_until(reactor, lambda: caller.reason)
+            assert caller.reason.errno == errno.EMFILE
+            with pytest.raises(CannotListenError):
+                reactor.listenTCP(0, Makes())
+            early.sendall(b"still here")
+            turn_until(reactor, lambda: served.received)
+            for fd in filling:
+                os.close(fd)
+            late, again = accepted(reactor, port, factory)
+            late.sendall(b"back")
+            turn_until(reactor, lambda: again.received == b"back")
+            for each in (early, peer, late):
+                each.close()
+    assert errors() == []
+
+
+def test_A6_a_thousand_resets_before_anybody_accepted_are_a_thousand_ends(counted, errors):
+    factory = Makes()
+    with listening(counted, factory) as port:
+        for _ in range(1000):
+            reset(call(port))
+        turn_until(counted, lambda: sum(each.is_over for each in factory.built) == 1000)
+        assert {each.reason.ended.by for each in factory.built} == {"peer reset"}
+        assert len(counted._loop.watchers) == 2
+    assert errors() == []

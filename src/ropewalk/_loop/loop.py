@@ -22,6 +22,7 @@ this turn is nearly always empty, and testing an empty set is the cheapest gener
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 from collections import deque
@@ -256,6 +257,9 @@ class Loop:
         except PermissionError:
             # Why: epoll refuses regular files (FAULTS B10); reading and writing them never blocks.
             self._always_ready[fd] = mask
+        except ValueError as exc:
+            # Why an OSError: for whoever accepts or connects, a number that select() cannot hold is one number too many.
+            raise OSError(errno.EMFILE, str(exc)) from None
         self.watchers[fd] = watcher
         self._fresh.add(fd)
 
