@@ -91,12 +91,12 @@ class Descriptors:
         self.remove(selectable, IN | OUT)
         self._lost(selectable, exc)
 
-    def call(self, selectable: Any, method: Callable[[], object]) -> None:
+    def call(self, selectable: Any, method: str) -> None:
         """One doRead or doWrite, and what follows from its answer."""
         try:
-            why = method()
+            why = getattr(selectable, method)()
         except BaseException as exc:
-            self._loop.user_error(exc, "%r raised and is watched no more", method)
+            self._loop.user_error(exc, "%s of %r raised and is watched no more", method, selectable)
             self.end(selectable, exc)
         else:
             if why is not None:
@@ -155,10 +155,10 @@ class Descriptor:
                 self._all.end(each, None)
             return
         if event & IN and reader is not None:
-            self._all.call(reader, reader.doRead)
+            self._all.call(reader, "doRead")
         # Safe because: doRead may have removed the writer, or put another in its place; only the same one is called.
         if event & OUT and writer is not None and self.writer is writer:
-            self._all.call(writer, writer.doWrite)
+            self._all.call(writer, "doWrite")
 
 
 def _fileno(selectable: Any) -> int:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from threading import get_ident
 from typing import Any
 
-from ropewalk._net.core import Core
+from ropewalk._net.core import Core, shown_safely
 from ropewalk._net.dial import Dial
 from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
@@ -209,7 +209,7 @@ class Connector:
             self._not_built(stream, None)
             return
         if core.observers:
-            core.report(self.number, Step.PROTOCOL_BUILT, protocol=repr(protocol))
+            core.report(self.number, Step.PROTOCOL_BUILT, protocol=shown_safely(protocol))
         stream.start(protocol, is_watched=True)
 
     def _not_built(self, stream: Stream, exc: BaseException | None) -> None:

@@ -28,6 +28,14 @@ log = logging.getLogger("ropewalk")
 _SHUTDOWN_PASSES = 10
 
 
+def shown_safely(thing: object) -> str:
+    """Its repr, or what can be said of one whose repr raises: events must always be told."""
+    try:
+        return repr(thing)
+    except Exception as exc:
+        return f"<{type(thing).__name__}, whose repr raised {type(exc).__name__}>"
+
+
 class Core:
     """The engine's shared parts."""
 

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import Any
 
 from ropewalk._loop.poller import IN
-from ropewalk._net.core import Core
+from ropewalk._net.core import Core, shown_safely
 from ropewalk._net.dial import literal
 from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
@@ -294,7 +294,7 @@ class Port:
             stream.discard()
             return
         if core.observers:
-            core.report(stream.number, Step.PROTOCOL_BUILT, protocol=repr(protocol))
+            core.report(stream.number, Step.PROTOCOL_BUILT, protocol=shown_safely(protocol))
         stream.start(protocol, is_watched=False)
 
     def _lost(self, stream: Stream, reason: Any) -> None:

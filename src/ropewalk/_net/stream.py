@@ -317,14 +317,7 @@ class Stream:
         self._read_side = READ_SIDE[self._read_side, StreamEvent.PEER_ENDED]
         if core.observers:
             core.report(self.number, Step.READ_SIDE_ENDED)
-        half_close = getattr(self.protocol, "readConnectionLost", None)
-        if half_close is not None:
-            try:
-                half_close()
-            except BaseException as exc:
-                self._user_raised(
-                    exc, "readConnectionLost of %r raised; its connection is closed", with_reset=False
-                )
+        if self._tell_half_close("readConnectionLost"):
             if self._write_side is WriteSide.SHUT and self._life is StreamState.CONNECTED:
                 # Why not wait for the kernel's hang-up: select() tells of none where nothing is asked for.
                 self._end(PEER_CLOSED)
@@ -339,6 +332,17 @@ class Stream:
             self._stop_producer()
         if self._life is not StreamState.CLOSED:
             self._flush_slowly()
+
+    def _tell_half_close(self, callback: str) -> bool:
+        """Whether the protocol knows half-close; what it raises ends the connection."""
+        try:
+            told = getattr(self.protocol, callback, None)
+            if told is None:
+                return False
+            told()
+        except BaseException as exc:
+            self._user_raised(exc, f"{callback} of %r raised; its connection is closed", with_reset=False)
+        return True
 
     # ---- writing ----------------------------------------------------------------------------------------------
 
@@ -530,16 +534,8 @@ class Stream:
                 number = self._pending_error()
                 self._end(broken(OSError(number, os.strerror(number)) if number else exc))
                 return False
-            told = getattr(self.protocol, "writeConnectionLost", None)
-            if told is not None:
-                try:
-                    told()
-                except BaseException as exc:
-                    self._user_raised(
-                        exc, "writeConnectionLost of %r raised; its connection is closed", with_reset=False
-                    )
-                if self.disconnected:
-                    return False
+            if self._tell_half_close("writeConnectionLost") and self.disconnected:
+                return False
         if self._life is StreamState.CONNECTED:
             # Why here, for whichever side ended last: not every poller tells of it (select has no hang-up).
             if self._write_side is WriteSide.SHUT and self._read_side is ReadSide.ENDED:
