@@ -136,11 +136,9 @@ class Life:
                 self._loop.do_not_wait()
 
     def _on_signal(self, number: int) -> None:
-        self._loop.call_from_thread(self._stop_or_crash, (), None)
+        self._loop.call_from_thread(self._stop_unless_stopping, (), None)
 
-    def _stop_or_crash(self) -> None:
-        """The first signal stops; a further one does not wait for what the first still waits for."""
+    def _stop_unless_stopping(self) -> None:
+        # Why a further signal changes nothing: a service manager may send two, and what drains must be let drain.
         if self._state in (LifeState.STARTING, LifeState.RUNNING):
             self.stop()
-        else:
-            self.crash()
