@@ -1,0 +1,293 @@
+"""Plays: worlds without chance, for the torture. Each is one small scenario with the swarm's players, and its judge.
+
+A play is given one fault, "the n-th send of this host fails with ENOBUFS", and is otherwise the same each time. What its
+players do in which callback is a table, by role ("client" or "server") and callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ropewalk import TCPOptions
+from ropewalk.error import CannotListenError
+from ropewalk.simulation import Host
+from tests.fuzz.players import Calls, End, HalfEnd, Produces, Relay, Serves
+from tests.fuzz.swarm import World
+
+Acts = dict[tuple[str, str], Callable[["Play", Any], object]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One call of one host that fails."""
+
+    host: str
+    call: str
+    nth: int
+    error: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What happens when nothing fails.
+
+    Args:   start: listens and connects.
+            acts: what players do in their callbacks.
+            half: whether the ends keep one side when the other has ended.
+    """
+
+    name: str
+    start: Callable[[Play], object]
+    acts: Acts = field(default_factory=dict)
+    half: bool = False
+
+
+class Play(World):
+    """One scenario, with a fault or without."""
+
+    def __init__(self, scenario: Scenario, fault: Fault | None = None) -> None:
+        self.scenario = scenario
+        self.fault = fault
+        self.persistence = False
+        super().__init__(0, has_faults=False)
+
+    def _build(self) -> None:
+        self.quiet = 0.0
+        self.most_bytes = 1000
+        self.hosts = [self.sim.host(name) for name in ("client", "server", "proxy")]
+        for host in self.hosts:
+            events = self.events[host.name] = []
+            host.reactor.observers.append(events.append)
+        self.before = {host.name: dict(host.faults.counts) for host in self.hosts}
+        if self.fault is not None:
+            faults = self.sim.host(self.fault.host).faults
+            faults.fail(self.fault.call, self.fault.error, nth=self.fault.nth)
+        self.scenario.start(self)
+
+    def calls_made(self) -> list[tuple[str, str, int]]:
+        """Host, call, how often, since the play began."""
+        return [
+            (host.name, call, count - self.before[host.name][call])
+            for host in self.hosts
+            for call, count in host.faults.counts.items()
+            if count > self.before[host.name][call]
+        ]
+
+    # ---- what scenarios say -----------------------------------------------------------------------------------
+
+    def listen(self, host: str = "server", is_proxy: bool = False) -> None:
+        """Port 7 of all addresses; the kernel may refuse, and then clients are refused too."""
+        machine = self.sim.host(host)
+        factory = Serves(self, machine, is_proxy)
+        self.servers.append(factory)
+        options = TCPOptions(closeTimeout=2.0, dualStack=True, receiveBuffer=8000)
+        try:
+            port = machine.reactor.listenTCP(7, factory, interface="::", options=options)
+        except CannotListenError:
+            return
+        self.ports.append(port)
+
+    def call(self, target: str, host: str = "client", relay: Relay | None = None, **how: Any) -> Calls:
+        machine = self.sim.host(host)
+        factory = Calls(self, machine, 5.0, relay)
+        options = TCPOptions(closeTimeout=2.0, keepAlive=(2, 1, 3), sendBuffer=8000)
+        connect = machine.reactor.connectTCP
+        self.inside("connectTCP", connect, target, 7, factory, timeout=5.0, options=options, **how)
+        return factory
+
+    # ---- instead of chance ------------------------------------------------------------------------------------
+
+    def act(self, who: Any, where: str) -> None:
+        if self.is_over:
+            return
+        owner = getattr(who, "owner", who)
+        act = self.scenario.acts.get(("client" if isinstance(owner, Calls) else "server", where))
+        if act is not None:
+            outer, self._calls = self._calls, []
+            try:
+                act(self, who)
+            finally:
+                self._calls = outer
+
+    def connect(self, host: Host, relay: Relay | None = None) -> bool:
+        self.call("server", host.name, relay)
+        return True
+
+    def make_end(self, host: Host, owner: Any) -> End:
+        return (HalfEnd if self.scenario.half else End)(self, host, owner)
+
+    def greet(self, end: End) -> None:
+        """Nothing: `acts` say what is done first."""
+
+    def draw_slowness(self) -> bool:
+        return False
+
+    def draw_closing_back(self) -> bool:
+        return False
+
+    def draw_persistence(self) -> bool:
+        return self.persistence
+
+    def draw_refusal(self) -> bool:
+        return False
+
+
+# ---- the scenarios --------------------------------------------------------------------------------------------------
+
+
+def once(what: str, act: Callable[[Play, Any], object]) -> Callable[[Play, Any], object]:
+    """The first time only."""
+
+    def do(play: Play, end: Any) -> None:
+        if what not in end.told:
+            end.told.append(what)
+            act(play, end)
+
+    return do
+
+
+def talk(play: Play) -> None:
+    play.listen()
+    play.call("server")
+    play.call("server", bindAddress=(play.hosts[0].addresses[0], 0))
+
+
+def race(play: Play) -> None:
+    """Of four addresses one is refused, one lost, one slow; two clients."""
+    play.listen()
+    server = play.sim.host("server")
+    v4, v6 = server.addresses
+    play.sim.route("192.0.2.1", error=111, delay=0.1)
+    play.sim.route("192.0.2.2", lost=True)
+    play.sim.route(v6, delay=0.6)
+    play.sim.name("raced.example", ["192.0.2.1", "192.0.2.2", v6, v4], delay=0.1)
+    play.call("raced.example")
+    play.call("raced.example")
+
+
+def oneself(play: Play) -> None:
+    """An ephemeral port that is the port called, where nobody listens; then the server comes up."""
+    play.persistence = True
+    play.hosts[0].nextEphemeralPorts(7, 7)
+    play.call("127.0.0.1")
+    play.sim.at(play.sim.now + 0.5, play.listen, "client")
+
+
+def again(play: Play) -> None:
+    """A client that comes back each time the server hangs up."""
+    play.persistence = True
+    play.listen()
+    play.call("server")
+
+
+def relay(play: Play) -> None:
+    play.listen("server")
+    play.listen("proxy", is_proxy=True)
+    play.call("proxy")
+
+
+def restart(play: Play) -> None:
+    """The server stops listening and listens again, its reactor stops and runs again; clients come all the while."""
+    play.listen()
+    server = play.sim.host("server")
+    now = play.sim.now
+    for second in range(5):
+        play.sim.at(now + second, play.call, "server")
+    for port in play.ports:
+        server.reactor.callLater(0.5, port.stopListening)
+        server.reactor.callLater(1.5, play._listen_again, port)
+    play.sim.at(now + 2.5, _stop, play, server)
+
+
+def _stop(play: Play, host: Host) -> None:
+    play.stopped.setdefault(host.name, []).append(play.sim.now)
+    play.down.add(host.name)
+    host.reactor.addSystemEventTrigger("after", "shutdown", play._all_told, host)
+    play.inside("stop", host.reactor.stop)
+    play.sim.at(play.sim.now + 1, _start, play, host)
+
+
+def _start(play: Play, host: Host) -> None:
+    play.down.remove(host.name)
+    host.start()
+    for port in play.ports:
+        host.reactor.callLater(0, play._listen_again, port)
+
+
+def write_in_parts(play: Play, end: End) -> None:
+    """More parts than are joined, so that they leave by sendmsg; and more than the kernel takes at once."""
+    parts = [play.chance.randbytes(5000) for _ in range(8)]
+    end.sent += parts
+    end.ask("writeSequence", parts)
+    end.lose()
+
+
+SCENARIOS = [
+    Scenario(
+        "talk",
+        talk,
+        {
+            ("client", "connectionMade"): lambda play, end: end.send(100),
+            ("server", "dataReceived"): lambda play, end: end.send(50),
+            ("client", "dataReceived"): lambda play, end: end.lose(),
+        },
+    ),
+    Scenario(
+        "half-close both ways",
+        talk,
+        {
+            ("client", "connectionMade"): lambda play, end: (end.send(2000), end.ask("loseWriteConnection")),
+            ("server", "readConnectionLost"): lambda play, end: (
+                end.send(3000),
+                end.ask("loseWriteConnection"),
+            ),
+        },
+        half=True,
+    ),
+    Scenario(
+        "much to a slow reader, then close",
+        talk,
+        {
+            ("client", "connectionMade"): write_in_parts,
+            ("server", "dataReceived"): lambda play, end: end.rest(0.1),
+        },
+    ),
+    Scenario(
+        "producers",
+        talk,
+        {
+            ("client", "connectionMade"): lambda play, end: Produces(end),
+            ("server", "dataReceived"): lambda play, end: end.rest(0.05),
+        },
+    ),
+    Scenario(
+        "abort by either side, the other paused",
+        talk,
+        {
+            ("client", "connectionMade"): lambda play, end: (end.send(500), end.rest(1.0)),
+            ("server", "dataReceived"): lambda play, end: (end.send(100), end.ask("abortConnection")),
+        },
+    ),
+    Scenario("race", race, {("client", "connectionMade"): lambda play, end: end.lose()}),
+    Scenario("connected to itself", oneself, {("client", "connectionMade"): lambda play, end: end.lose()}),
+    Scenario("again and again", again, {("server", "connectionMade"): lambda play, end: end.lose()}),
+    Scenario(
+        "through a proxy",
+        relay,
+        {
+            ("client", "connectionMade"): lambda play, end: end.send(3000),
+            ("server", "dataReceived"): once("echoed", lambda play, end: end.send(100)),
+            ("client", "dataReceived"): lambda play, end: end.lose(),
+        },
+    ),
+    Scenario(
+        "a server that restarts",
+        restart,
+        {
+            ("client", "connectionMade"): lambda play, end: end.send(10),
+            ("server", "dataReceived"): lambda play, end: end.send(10),
+        },
+    ),
+]
