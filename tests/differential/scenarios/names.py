@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from tests.differential.bench import HERE
@@ -51,7 +52,8 @@ def an_installed_resolver_is_asked(bench):
 @scenario(
     "D4",
     client=([], ["clientConnectionFailed DNSLookupError", *STOPPED]),
-    logged=(["UnicodeError"], []),
+    # Why two: from CPython 3.13 on the idna codec raises the more exact class.
+    logged=(["UnicodeError" if sys.version_info < (3, 13) else "UnicodeEncodeError"], []),
 )
 def a_name_that_no_server_could_know(bench):
     client = bench.client()
