@@ -267,3 +267,30 @@ def test_C14_a_trigger_that_raises_or_fails_does_not_stop_the_shutdown(counted, 
     counted.run()
     assert told == ["after"]
     assert len(errors()) == 2
+
+
+def test_C12_C14_an_observer_that_connects_again_where_startedConnecting_raised_is_told_how_that_ends(
+    counted,
+):
+    """The second attempt begins while the first is being undone; it was orphaned: never told, its factory stopped."""
+    connectors = []
+
+    class Raises(Makes):
+        def startedConnecting(self, connector):
+            super().startedConnecting(connector)
+            connectors.append(connector)
+            if len(connectors) == 1:
+                raise ZeroDivisionError
+
+    def again(event):
+        if event.step == "failed" and len(connectors) == 1:
+            connectors[0].connect()
+
+    counted.observers.append(again)
+    factory = Raises()
+    with pytest.raises(ZeroDivisionError):
+        counted.connectTCP("127.0.0.1", 1, factory)
+    assert connectors[0].state == "connecting"
+    assert factory.numPorts == 1
+    turn_until(counted, lambda: factory.reason)
+    assert factory.told == ["start", "connecting", "connecting", "failed", "stop"]

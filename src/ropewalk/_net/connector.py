@@ -152,7 +152,9 @@ class Connector:
             dial.undo()
             self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
             self._report_failed(exc)
-            self._at_rest()
+            # Why asked: an observer may have connected again.
+            if self._state is ConnectorState.DISCONNECTED:
+                self._at_rest()
 
     def stopConnecting(self) -> None:
         """Give up the attempt.
