@@ -470,6 +470,36 @@ def test_startFactory_may_stop_the_reactor(stage):
     assert factory.told == REFUSED
 
 
+def test_an_observer_that_gives_up_when_the_loser_of_a_race_is_told_is_obeyed(stage):
+    stage.sim.name("both.example", ["fd00::2", "10.0.0.2"])
+    stage.sim.route("fd00::2", lost=True)
+
+    def obey(event):
+        if event.step.value == "attempt failed" and factory.connector.state == "connecting":
+            factory.connector.stopConnecting()
+
+    stage.near.reactor.observers.append(obey)
+    factory = stage.connect("both.example")
+    stage.go()
+    assert factory.told == REFUSED
+    assert type(factory.reason) is UserError
+
+
+@pytest.mark.parametrize("ask", ["disconnect", "abort"])
+def test_buildProtocol_may_end_the_connection_and_turn_the_loop(stage, ask):
+    def act(addr):
+        if ask == "abort":
+            factory.connector.transport.abortConnection()
+        else:
+            factory.connector.disconnect()
+        stage.near.reactor.iterate(0)
+        return Noting(factory)
+
+    factory = stage.connect(build=act)
+    stage.go()
+    assert factory.told == ["doStart", "start", "startedConnecting", "build", "lost", "doStop", "stop"]
+
+
 @pytest.mark.parametrize(
     "step", ["connecting", "resolving", "resolved", "attempt started", "connected", "failed"]
 )

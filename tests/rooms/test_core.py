@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ropewalk._loop.loop import IN
-from ropewalk._net.core import _SHUTDOWN_PASSES, Core
+from ropewalk._net.core import _SHUTDOWN_PASSES, Core, shown_safely
 from ropewalk.event import Event, Step
 from ropewalk.words import WORDS
 from tests.rooms.loop_fakes import Watching, small_loop
@@ -109,6 +109,27 @@ def test_who_makes_new_ones_without_end_is_told_of_and_left(core, caplog):
     assert len(core.told) == _SHUTDOWN_PASSES
     (record,) = caplog.records
     assert "keep making new connections" in record.getMessage()
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_one_that_raises_when_it_is_told_keeps_no_other_from_being_told(core, kind, caplog):
+    End(core, "bad", raising(kind))
+    End(core, "good")
+    core.shut_down()
+    assert core.told == ["bad", "good"]
+    assert len(caplog.records) == (kind is ValueError)
+    if kind is SystemExit:
+        with pytest.raises(SystemExit):
+            core.loop.settle()
+
+
+def test_what_cannot_show_itself_is_shown_by_its_kind():
+    class Shy:
+        def __repr__(self):
+            raise ValueError("on purpose")
+
+    assert shown_safely([1]) == "[1]"
+    assert shown_safely(Shy()) == "<Shy, whose repr raised ValueError>"
 
 
 def test_E8_in_a_forked_child_those_that_are_not_watched_are_given_up_too(core):

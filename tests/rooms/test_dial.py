@@ -435,6 +435,37 @@ def test_an_answer_that_comes_after_the_end_is_dropped(stage):
     assert stage.caller.sock is stage.caller.error is None
 
 
+# ---- C9: a connection to oneself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_C9_a_socket_that_met_itself_is_tried_again_twice(stage, times):
+    stage.observe()
+    stage.near.nextEphemeralPorts(*[PORT] * times)
+    stage.dial(NEAR[0])
+    stage.go(5)
+    assert type(stage.caller.error) is ConnectionRefusedError
+    met = [details["error"] for step, details in stage.steps if step == "attempt failed"]
+    assert sum("connected to itself" in each for each in met) == times
+    assert ("connected to itself" in str(stage.caller.error.__cause__)) is (times == 3)
+
+
+def test_C9_a_socket_that_met_itself_and_cannot_be_reset_is_closed_all_the_same(stage):
+    stage.near.nextEphemeralPorts(PORT)
+    stage.faults.fail("setsockopt", errno.ENOMEM, nth=2)
+    stage.dial(NEAR[0])
+    stage.go(5)
+    assert type(stage.caller.error) is ConnectionRefusedError
+
+
+def test_C9_a_socket_that_cannot_say_who_it_met_is_handed_on(stage):
+    stage.near.nextEphemeralPorts(PORT)
+    stage.faults.fail("getpeername", errno.ENOTCONN)
+    stage.dial(NEAR[0])
+    stage.go(5)
+    assert stage.caller.sock is not None
+
+
 # ---- the deadline ---------------------------------------------------------------------------------------------------
 
 

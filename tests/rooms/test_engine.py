@@ -27,6 +27,11 @@ class Silent(ClientFactory):
     noisy = False
 
 
+class Told(ropewalk.Protocol):
+    def connectionLost(self, reason):
+        raise AssertionError("a child tells nobody")
+
+
 class Stage:
     def __init__(self):
         self.sim = Simulation(9)
@@ -270,6 +275,59 @@ def test_a_wrong_thread_is_told_whatever_it_asked(stage, reactor):
     assert reactor.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize(
+    ("ask", "factory"),
+    [
+        (connects, object()),
+        (connects, Silent),
+        (connects, Factory()),
+        (listens, object()),
+        (listens, Silent),
+        (listens, None),
+    ],
+)
+def test_what_is_no_factory_is_refused_at_once(stage, reactor, ask, factory):
+    with pytest.raises(TypeError, match="factory must be a"):
+        ask(reactor, factory=factory)
+    stage.go()
+
+
+@pytest.mark.parametrize("ask", [connects, listens])
+def test_options_are_TCPOptions(reactor, ask):
+    with pytest.raises(TypeError, match="options must be a TCPOptions"):
+        ask(reactor, options={"noDelay": True})
+
+
+# ---- forks ----------------------------------------------------------------------------------------------------------
+
+
+def test_E8_in_a_forked_child_every_descriptor_is_given_up_and_nobody_is_told(stage, reactor):
+    far = stage.far.reactor.listenTCP(7, Silent.forProtocol(ropewalk.Protocol))
+    stage.sim.route("10.0.0.77", lost=True)
+    stage.sim.name("never.example", never=True)
+    hosts = ("far", "10.0.0.77", "never.example")
+    connectors = [connects(reactor, host=host, factory=Silent.forProtocol(Told)) for host in hosts]
+    ports = [listens(reactor, port=port) for port in (7, 8)]
+    stage.go()
+    ports[1]._take_rest(OSError(errno.ENOBUFS, "no buffers"))
+    assert len(stage.near.ledger().descriptors) == 3 + 2 + 2 * 2
+    reactor._loop.disown()
+    assert stage.near.ledger().descriptors == {}
+    assert [each.state for each in connectors] == ["connected", "connecting", "connecting"]
+    for ask in (
+        lambda: reactor.run(installSignalHandlers=False),
+        reactor.iterate,
+        reactor.crash,
+        reactor.getThreadPool,
+        lambda: connects(reactor),
+        lambda: reactor.callFromThread(list),
+    ):
+        with pytest.raises(RuntimeError, match="make a new Reactor"):
+            ask()
+    reactor.close()
+    far.stopListening()
+
+
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 
@@ -397,6 +455,23 @@ def test_what_cannot_be_called_is_refused_when_it_is_asked_for(reactor):
     for wrong in (None, "call me"):
         with pytest.raises(TypeError, match="needs a callable"):
             reactor.callLater(1, wrong)
+
+
+def test_it_knows_whether_this_is_its_thread(stage, reactor):
+    def ask():
+        stage.told.append(reactor.isReactorThread())
+
+    ask()
+    reactor.callFromThread(ask)
+    reactor.callFromThread(in_a_thread, ask)
+    stage.go()
+    assert stage.told == [False, True, False]
+
+
+def test_a_closed_reactor_takes_no_calls_from_threads(reactor):
+    reactor.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        reactor.callFromThread(list)
 
 
 def test_the_pool_is_made_at_first_use_sized_as_suggested_and_stopped_with_the_reactor(stage, reactor):

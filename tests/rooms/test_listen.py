@@ -443,6 +443,14 @@ def test_A1_who_waits_while_no_descriptor_is_left_is_turned_away_by_a_close(stag
     assert port.factory.told[-1] == "made"
 
 
+def test_A1_of_a_crowd_without_descriptors_so_many_are_turned_away_at_once(stage):
+    stage.listen()
+    stage.near.descriptorLimit = max(stage.near.descriptors.files) + 1
+    crowd = [stage.call() for _ in range(_BURST_MOST + 10)]
+    stage.go()
+    assert [how_it_ended(sock) for sock in crowd] == ["FIN"] * len(crowd)
+
+
 def test_A1_a_reserve_that_was_stolen_is_taken_back_as_soon_as_there_is_one(stage):
     port = stage.listen()
     stage.faults.fail("accept", errno.EMFILE, times=3)
@@ -591,6 +599,26 @@ def test_what_stopFactory_raises_is_logged_and_the_Deferred_fires(stage, caplog)
     stage.go()
     assert results(stopped) == [None]
     assert len(caplog.records) == 1
+
+
+def test_a_descriptor_closed_behind_our_back_does_not_keep_it_from_stopping(stage):
+    port = stage.listen()
+    sock = port.sock
+    real_close = sock.close
+
+    class Gone:
+        def __getattr__(self, name):
+            return getattr(sock, name)
+
+        def close(self):
+            real_close()
+            raise OSError(errno.EBADF, "closed already")
+
+    port.sock = Gone()
+    stopped = port.stopListening()
+    stage.go()
+    assert results(stopped) == [None]
+    assert port.factory.told == ["start", "stop"]
 
 
 def test_startFactory_may_stop_it(stage):

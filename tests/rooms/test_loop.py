@@ -280,6 +280,15 @@ def test_what_the_kernel_will_not_watch_is_told_and_leaves_nothing():
     assert 9 not in loop.watchers
 
 
+def test_a_number_that_the_poller_cannot_hold_is_one_descriptor_too_many():
+    loop, _, script = small_loop()
+    script.refusals[9] = ValueError("select() cannot watch descriptor 9")
+    with pytest.raises(OSError, match="cannot watch") as raised:
+        loop.watch(9, Watching(), IN)
+    assert raised.value.errno == errno.EMFILE
+    assert 9 not in loop.watchers
+
+
 def test_unwatching_what_is_not_watched_is_nothing():
     loop, _, _ = small_loop()
     loop.unwatch(9)

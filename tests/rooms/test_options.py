@@ -86,6 +86,14 @@ def test_bytes_are_counted_in_whole_numbers(name):
         TCPOptions(**{name: 4096.5})
 
 
+@pytest.mark.parametrize(
+    "how", [{"receiveBuffer": 2**31}, {"sendBuffer": 2**40}, {"userTimeout": 2**31 / 1000}]
+)
+def test_what_the_kernel_cannot_count_is_refused_by_name(how):
+    with pytest.raises(ValueError, match=f"{next(iter(how))} must be at most"):
+        TCPOptions(**how)
+
+
 def test_there_is_always_a_delay_between_attempts():
     with pytest.raises(ValueError, match="attemptDelay must be a number above 0, not None"):
         TCPOptions(attemptDelay=None)

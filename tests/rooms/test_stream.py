@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ropewalk import IPv4Address, TCPOptions
+from ropewalk._loop.poller import ERR, HUP, OUT
 from ropewalk._net.stream import _READ_SIZE_MOST, _REST, READ_SIZE
 from ropewalk.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from ropewalk.event import EndedBy
@@ -191,6 +192,21 @@ def test_F4_a_reset_that_comes_with_the_end_of_the_data_is_a_reset(lines):
     assert type(line.reason) is ConnectionLost
 
 
+def test_F4_an_end_and_a_reset_that_come_at_once_are_a_reset(lines):
+    line = lines()
+    line.peer.shutdown(socket.SHUT_WR)
+    line.rst()
+    assert type(line.reason) is ConnectionLost
+    assert line.reason.errno in (errno.ECONNRESET, errno.EPIPE)
+
+
+@pytest.mark.parametrize("event", [ERR, HUP, ERR | HUP])
+def test_I12_an_event_that_no_read_explains_ends_it_instead_of_coming_again(lines, event):
+    line = lines()
+    line.do(line.transport.ready, event)
+    assert type(line.reason) is ConnectionLost
+
+
 @pytest.mark.parametrize("ask", ["pauseProducing", "loseConnection", "abortConnection"])
 def test_what_another_handler_of_the_same_batch_asked_for_comes_first(lines, ask):
     """Both are ready in one batch; the first asks the second not to read, and that holds."""
@@ -356,6 +372,25 @@ def test_while_it_rests_more_may_be_written_and_it_rests_once(lines):
     line.faults.clear()
     line.go()
     assert line.reads() == b"abc"
+
+
+def test_a_write_that_an_event_outran_is_sent_once(lines):
+    line = lines()
+    line.transport.write(b"x")
+    line.transport.ready(OUT)
+    assert line.transport.bytesSent == 1
+    line.go()
+    assert line.reads() == b"x"
+
+
+def test_J8_one_flush_sends_so_much_and_lets_the_others_have_their_turn(lines):
+    line = lines(options=TCPOptions(sendBuffer=16 << 20))
+    line.transport.writeSequence([MEG] * 6)
+    before = line.faults.counts["send"] + line.faults.counts["sendmsg"]
+    line.reactor._loop.settle()
+    assert line.faults.counts["send"] + line.faults.counts["sendmsg"] == before + 4
+    assert line.transport.bytesBuffered == 2 * len(MEG)
+    assert line.reads() == MEG * 6
 
 
 def test_writing_nothing_does_nothing(lines):
@@ -589,6 +624,21 @@ def test_an_observer_that_lets_the_producer_go_keeps_it_from_being_paused(lines)
     line.transport.registerProducer(producer, True)
     line.transport.write(MEG)
     assert "pause" not in producer.told
+
+
+def test_an_observer_that_lets_the_producer_go_keeps_it_from_being_resumed(lines):
+    line = lines(options=SMALL)
+    producer = Producer()
+
+    def let_go(event):
+        if event.step.value == "buffer drained":
+            line.transport.unregisterProducer()
+
+    line.reactor.observers.append(let_go)
+    line.transport.registerProducer(producer, True)
+    line.do(line.transport.write, MEG)
+    assert line.reads() == MEG
+    assert producer.told == ["pause"]
 
 
 # ---- closing --------------------------------------------------------------------------------------------------------
@@ -911,6 +961,24 @@ def test_loseConnection_overtakes_loseWriteConnection(lines):
     assert "write side lost" not in line.told
 
 
+@pytest.mark.parametrize("ask", ["loseConnection", "abortConnection"])
+def test_an_observer_that_closes_when_the_peer_has_ended_is_obeyed(lines, ask):
+    line = lines(options=SMALL)
+
+    def close(event):
+        if event.step.value == "read side ended":
+            getattr(line.transport, ask)()
+
+    line.reactor.observers.append(close)
+    line.do(line.transport.write, MEG)
+    line.fin()
+    if ask == "loseConnection":
+        assert line.reads() == MEG
+        assert by(line) is EndedBy.US
+    else:
+        assert type(line.reason) is ConnectionAborted
+
+
 # ---- ends that no read tells of -------------------------------------------------------------------------------------
 
 
@@ -958,6 +1026,19 @@ def test_B2_a_parked_stream_can_be_ended(lines, ask):
     line.do(getattr(line.transport, ask))
     assert line.told[-1] == "lost"
     assert line.transport not in line.reactor._core.open_ends
+
+
+def test_a_peer_that_ends_while_closing_waits_for_a_producer_is_the_end(lines):
+    line = lines(HalfTold)
+    producer = Producer()
+    line.do(line.transport.loseWriteConnection)
+    line.transport.registerProducer(producer, True)
+    line.do(line.transport.loseConnection)
+    assert line.reason is None
+    line.fin()
+    assert type(line.reason) is ConnectionDone
+    assert by(line) is EndedBy.US
+    assert producer.told == ["stop"]
 
 
 def test_B2_a_parked_stream_that_the_kernel_will_not_watch_again_is_lost(lines):

@@ -264,6 +264,26 @@ def test_a_thread_gets_the_result_of_what_the_reactor_called():
     assert blocking(Desk(), lambda a, b: a - b, 5, b=3) == 2
 
 
+def test_on_the_reactor_s_own_thread_it_is_refused_instead_of_waiting_for_itself():
+    desk = Desk()
+    desk.isReactorThread = lambda: True
+    with pytest.raises(RuntimeError, match="it would wait for itself"):
+        threads.blockingCallFromThread(desk, list)
+
+
+def test_SystemExit_reaches_the_reactor_and_the_thread_that_waits():
+    desk = Desk()
+
+    def leave():
+        raise SystemExit("on purpose")
+
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(threads.blockingCallFromThread, desk, leave)
+        with pytest.raises(SystemExit):
+            desk.make_calls()
+        assert isinstance(answer.exception(PATIENCE), SystemExit)
+
+
 def test_a_thread_gets_the_exception_of_what_the_reactor_called():
     def bad():
         raise ValueError("on purpose")

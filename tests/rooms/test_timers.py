@@ -276,9 +276,12 @@ def test_a_call_is_not_moved_by_what_is_not_a_number_of_seconds(timers, seconds)
     assert call.getTime() == timers.next_time() == 1001
 
 
-def test_words_instead_of_seconds_are_a_TypeError(timers):
+@pytest.mark.parametrize("seconds", ["1", None, [1], 1j])
+def test_what_is_no_number_is_a_TypeError_that_shows_it(timers, seconds):
     with pytest.raises(TypeError):
-        timers.add("1", list, (), None)
+        timers.add(seconds, list, (), None)
+    with pytest.raises(TypeError, match="number of seconds"):
+        checked_delay(seconds)
     assert timers.heap == []
 
 
