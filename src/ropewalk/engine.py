@@ -266,7 +266,14 @@ class Reactor:
         if found is not None:
             return self._answered(str(found[1][0]))
         question: list[Any] = []
-        answer: Deferred[str] = words.Deferred(lambda _: [each.cancel() for each in question])
+
+        def give_up(_: object) -> None:
+            if limit.active():
+                limit.cancel()
+            for each in question:
+                each.cancel()
+
+        answer: Deferred[str] = words.Deferred(give_up)
         seconds = sum(timeout) if isinstance(timeout, tuple) else timeout
         limit = self.callLater(seconds, self._no_answer, answer, name, question)
 
@@ -280,7 +287,10 @@ class Reactor:
                 exc = result if isinstance(result, BaseException) else None
                 answer.errback(words.Failure(words.error.getLookupError(exc, name)))
 
-        question.append(self._ask_for_name(name, 0, done))
+        try:
+            question.append(self._ask_for_name(name, 0, done))
+        except Exception as exc:
+            done(exc)  # Why: a resolver that users install may raise at once; that is a failed look-up.
         return answer
 
     def _answered(self, address: str) -> Deferred[str]:

@@ -369,8 +369,30 @@ def test_a_look_up_can_be_cancelled(stage, reactor):
     stage.sim.name("never.example", never=True)
     answer = reactor.resolve("never.example", 3)
     answer.cancel()
+    assert reactor.getDelayedCalls() == []
     assert "Cancelled" in type(results(answer)[0].value).__name__
     stage.go(10)
+    assert reactor.getDelayedCalls() == []
+
+
+def test_a_user_who_cancels_every_timer_does_not_break_a_look_up(stage, reactor):
+    stage.sim.name("slow.example", ["192.0.2.9"], delay=1)
+    answers = [reactor.resolve("slow.example"), reactor.resolve("slow.example")]
+    for call in reactor.getDelayedCalls():
+        call.cancel()
+    answers[1].cancel()
+    stage.go(2)
+    assert results(answers[0]) == ["192.0.2.9"]
+    assert len(results(answers[1])) == 1
+
+
+def test_a_resolver_that_raises_at_once_is_a_failed_look_up(stage, reactor):
+    class Bad:
+        resolveHostName = staticmethod(raising())
+
+    reactor.installNameResolver(Bad())
+    (failure,) = results(reactor.resolve("name"))
+    assert isinstance(failure.value, DNSLookupError)
     assert reactor.getDelayedCalls() == []
 
 

@@ -232,6 +232,14 @@ def test_shutdown_fired_by_hand_ends_the_run(stage):
     assert stage.told == ["disconnect all"]
 
 
+def test_E8_a_child_forked_within_the_run_leaves_it_with_an_error(stage):
+    stage.loop.call_later(1, stage.loop.disown)
+    with pytest.raises(RuntimeError, match="make a new Reactor"):
+        stage.run()
+    assert stage.life.state is LifeState.STOPPED
+    assert stage.told == []
+
+
 def test_it_may_be_turned_by_somebody_else(stage):
     stage.life.start()
     assert stage.life.state is LifeState.RUNNING

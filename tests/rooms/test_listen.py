@@ -297,12 +297,14 @@ def test_a_connection_that_was_reset_while_it_waited_is_accepted_and_lost(stage)
 
 @pytest.mark.parametrize("answer", ["None", "raises"])
 def test_a_connection_nobody_will_talk_on_is_closed_and_the_port_goes_on(stage, answer, caplog):
+    stage.observe()
     factory = Server(build=(lambda addr: None) if answer == "None" else raising())
     stage.listen(factory=factory)
     sock = stage.call()
     stage.go()
     assert how_it_ended(sock) == "FIN"
     assert factory.told == ["start", "build"]
+    assert [step for step, _ in stage.steps[-2:]] == ["accepted", "closed"]
     assert len(caplog.records) == (answer == "raises")
     factory.acts.clear()
     stage.call()

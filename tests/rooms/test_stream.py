@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ropewalk import IPv4Address, TCPOptions
-from ropewalk._loop.poller import ERR, HUP, OUT
+from ropewalk._loop.poller import ERR, HUP, IN, OUT
 from ropewalk._net.stream import _READ_SIZE_MOST, _REST, READ_SIZE
 from ropewalk.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from ropewalk.event import EndedBy
@@ -541,6 +541,15 @@ def test_a_second_producer_is_refused_and_names_both(lines):
         line.transport.registerProducer(Producer(), True)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_what_is_no_producer_is_refused_by_what_it_lacks(lines, streaming):
+    line = lines()
+    with pytest.raises(TypeError, match=r"lacks .*stopProducing"):
+        line.transport.registerProducer(object(), streaming)
+    line.do(line.transport.loseConnection)
+    assert type(line.reason) is ConnectionDone
+
+
 def test_registering_after_the_end_stops_the_producer_at_once(lines):
     line = lines()
     line.fin()
@@ -683,6 +692,28 @@ def test_closing_with_unread_data_does_not_destroy_what_was_flushed(lines):
     line.do(lambda: (line.transport.write(b"last words"), line.transport.loseConnection()))
     assert line.reads() == b"last words"
     assert line.ended() == "FIN"
+
+
+def test_a_peer_that_has_ended_too_is_closed_cleanly(lines):
+    line = lines()
+    line.do(line.transport.write, b"something")
+    line.do(line.transport.pauseProducing)
+    line.says(b"unread")
+    line.fin()
+    line.do(line.transport.loseConnection)
+    assert by(line) is EndedBy.US
+    assert line.reads() == b"something"
+    assert line.ended() == "FIN"
+
+
+def test_more_unread_data_than_it_is_polite_to_throw_away_ends_in_a_reset(lines):
+    line = lines(options=TCPOptions(receiveBuffer=4 << 20))
+    line.do(line.transport.write, b"something")
+    line.do(line.transport.pauseProducing)
+    line.says(MEG * 2)
+    line.do(line.transport.loseConnection)
+    assert type(line.reason) is ConnectionDone
+    assert line.ended() == "RST"
 
 
 def test_an_error_while_unread_data_is_thrown_away_changes_nothing(lines):
@@ -1070,6 +1101,55 @@ def test_a_connection_that_the_poller_will_not_have_is_told_made_and_lost(lines)
     assert line.told == ["built", "made", "lost"]
     assert line.reason.errno == errno.ENOSPC
     line.finish()
+
+
+def test_one_that_the_poller_refuses_and_its_protocol_too_is_lost_once(caplog):
+    class Refused(Line):
+        def note(self, what, *args):
+            if what == "built":
+                self.near.faults.fail("register", errno.ENOSPC)
+            super().note(what, *args)
+
+    line = Refused(made=raising())
+    assert line.told == ["built", "made", "lost"]
+    assert isinstance(line.reason, ValueError)
+    line.finish()
+
+
+def test_a_parked_stream_may_be_asked_for_what_changes_nothing(lines):
+    line = lines(HalfTold)
+    line.do(lambda: (line.transport.pauseProducing(), line.transport.loseWriteConnection()))
+    line.fin()
+    line.do(line.transport.setWriteLimits, 10)
+    assert line.reason is None
+    assert line.transport in line.reactor._core.open_ends
+    line.do(line.transport.resumeProducing)
+    assert line.told[-1] == "lost"
+
+
+def test_an_error_bit_without_an_error_is_the_end_that_recv_tells_of(lines):
+    line = lines()
+    line.peer.shutdown(socket.SHUT_WR)
+    line.sim.at(line.sim.now + 0.5, line.transport.ready, IN | ERR)
+    line.transport.pauseProducing()
+    line.transport.resumeProducing()
+    line.go()
+    assert by(line) is EndedBy.PEER
+
+
+@pytest.mark.parametrize("how", ["rst", "abortConnection"])
+def test_ending_while_it_rests_leaves_no_timer(lines, how):
+    line = lines()
+    line.faults.fail("send", errno.ENOBUFS, times=None)
+    line.transport.write(b"x")
+    line.go(0)
+    if how == "rst":
+        line.sim.reset(line.transport)
+    else:
+        line.transport.abortConnection()
+    line.go(0)
+    assert line.told[-1] == "lost"
+    assert line.reactor.getDelayedCalls() == []
 
 
 def test_the_reactor_s_shutdown_is_a_loss_that_says_so(lines):
