@@ -95,6 +95,7 @@ class Loop:
         "now",
         "on_fork",
         "poller",
+        "serving",
         "soon",
         "thread",
         "timers",
@@ -109,6 +110,8 @@ class Loop:
         self._timer_heap = self.timers.heap
         self.watchers: dict[int, Watcher] = {}
         self.due: list[Flushable] = []
+        # Whose handler is running, if it will flush by itself when that has returned: it needs no place in `due`.
+        self.serving: Flushable | None = None
         self.thread = _AT_REST
         # What is to be called in the next turn: (callable, args, keywords or None). The engine's own steps are
         # appended here on the loop's thread; other threads go through `call_from_thread`.
@@ -164,7 +167,7 @@ class Loop:
         self._asleep = False
         # 5.
         for fd, event in rows:
-            if fd in fresh:
+            if fresh and fd in fresh:
                 continue
             try:
                 watcher = watchers[fd]
@@ -172,10 +175,7 @@ class Loop:
                 continue  # Safe because: it was unwatched by a handler before it in this very turn.
             watcher.ready(event)
             if due:
-                if len(due) == 1:
-                    due.pop().flush()
-                else:
-                    self.settle()
+                self.settle()
         if self._always_ready:
             self._serve_always_ready()
 
@@ -335,6 +335,9 @@ class Loop:
         before, self.thread = self.thread, mine
         if before == mine:
             self._rows.clear()
+            if self.serving is not None:
+                self.due.append(self.serving)
+                self.serving = None
         return before
 
     def leave(self, before: int) -> None:

@@ -69,6 +69,8 @@ _DISCARD_READS = 16
 
 _AGAIN = (BlockingIOError, InterruptedError)
 _OUT_OF_BUFFERS = (errno.ENOBUFS, errno.ENOMEM)
+# Safe because: no poller reports it.
+_NO_EVENT = -1
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -147,6 +149,7 @@ class Stream:
         "_box",
         "_close_timeout",
         "_core",
+        "_expected",
         "_flow",
         "_host",
         "_in_due",
@@ -198,6 +201,8 @@ class Stream:
         self._reading = True
         self._rest: Any = None
         self._mask = 0
+        # The event upon which `ready` reads without a further look.
+        self._expected = _NO_EVENT
         self._read_size = READ_SIZE
         self._received = self._sent = 0
         self._since = 0.0
@@ -224,6 +229,8 @@ class Stream:
         try:
             (loop.rewatch if is_watched else loop.watch)(self.fd, self, IN)
             self._mask = IN
+            if not self._in_due:
+                self._expected = IN
         except OSError as exc:
             trouble = exc
             loop.unwatch(self.fd)
@@ -239,10 +246,8 @@ class Stream:
     # ---- reading ----------------------------------------------------------------------------------------------
 
     def ready(self, event: int) -> None:
-        # hot: benchmarks/ echo. Anything but "readable, and only that is wanted" is looked at first; the mask too,
-        # since a handler before this one in the same batch may have paused or closed us, and `_in_due`, since what it
-        # asked for in the midst of settling is carried out only by the next one.
-        if (event != IN or self._mask != IN or self._in_due) and not self._goes_on_reading(event):
+        # hot: benchmarks/ echo. Anything but "readable, and only that is wanted" is looked at first.
+        if event != self._expected and not self._goes_on_reading(event):
             return
         try:
             data = self.sock.recv(self._read_size)
@@ -265,10 +270,29 @@ class Stream:
                 return  # Safe because: an observer closed it, and after that nothing is received.
         if size >= READ_SIZE:
             self._read_size = _READ_SIZE_MOST if size == self._read_size else READ_SIZE
+        loop = self._loop
+        loop.serving = self
         try:
             self.protocol.dataReceived(data)
         except BaseException as exc:
             self._user_raised(exc, "dataReceived of %r raised; its connection is closed", with_reset=False)
+        loop.serving = None
+        # What the handler wrote leaves at once. Why the first lines of `flush` once more: a call for each message.
+        out = self._out
+        if out:
+            try:
+                sent = self.sock.send(out)
+            except OSError as exc:
+                self._not_sent(exc)
+                return
+            self._sent += sent
+            if sent == len(out):
+                self._out = b""
+                self._plain = True
+            else:
+                self._sent_in_part(sent)
+        elif self._in_due:
+            self.flush()
 
     def _goes_on_reading(self, event: int) -> bool:
         """Deal with all but plain readability; whether there may be something to read still."""
@@ -295,6 +319,7 @@ class Stream:
             self._core.open_ends[self] = None
             self._loop.unwatch(self.fd)
             self._mask = -1
+            self._expected = _NO_EVENT
         else:
             # Why not always PEER_CLOSED: we may have asked to close first, and waited for a producer.
             self._end(self._verdict if self._life is StreamState.CLOSING else PEER_CLOSED)
@@ -364,7 +389,8 @@ class Stream:
         if self._plain and data:
             self._plain = False
             self._out = data
-            loop.due.append(self)
+            if loop.serving is not self:
+                loop.due.append(self)
         elif self._out and len(self._out) + len(data) <= _GATHER_LIMIT:
             # A further small write of the same handler; nothing else has happened meanwhile.
             self._out += data
@@ -415,9 +441,12 @@ class Stream:
             self._out = b""
             self._in_due = True
         self._plain = False
+        # Why: what is asked for now is to be carried out before anything more is read.
+        self._expected = _NO_EVENT
         if not self._in_due:
             self._in_due = True
-            self._loop.due.append(self)
+            if self._loop.serving is not self:
+                self._loop.due.append(self)
         return box
 
     def flush(self) -> None:
@@ -431,22 +460,32 @@ class Stream:
         try:
             sent = self.sock.send(out)
         except OSError as exc:
+            self._not_sent(exc)
+            return
+        self._sent += sent
+        if sent == len(out):
             self._out = b""
-            box = self._box = self._box or Outbox()
-            box.append(out)
-            if not isinstance(exc, _AGAIN):
-                self._trouble(exc)
-                return
+            self._plain = True
         else:
-            self._out = b""
-            self._sent += sent
-            if sent == len(out):
-                self._plain = True
-                return
-            box = self._box = self._box or Outbox()
-            box.append(out)
-            box.went(sent)
+            self._sent_in_part(sent)
+
+    def _sent_in_part(self, sent: int) -> None:
+        """The kernel took so much of a fast write; the rest waits in the outbox for "writable"."""
+        out, self._out = self._out, b""
+        box = self._box = self._box or Outbox()
+        box.append(out)
+        box.went(sent)
         self._rearm()
+
+    def _not_sent(self, exc: OSError) -> None:
+        """The kernel took nothing of a fast write."""
+        if isinstance(exc, _AGAIN):
+            self._sent_in_part(0)
+        else:
+            box = self._box = self._box or Outbox()
+            box.append(self._out)
+            self._out = b""
+            self._trouble(exc)
 
     def _flush_slowly(self) -> None:
         """Send what waits as far as the kernel takes it, then see what follows from that."""
@@ -560,6 +599,7 @@ class Stream:
                 self._watch_progress()
             elif self._is_plain_again():
                 self._plain = True
+        self._expected = IN if wanted == IN and not self._in_due else _NO_EVENT
         if wanted != self._mask:
             try:
                 if self._mask >= 0:
@@ -694,6 +734,7 @@ class Stream:
         self._life = LIFE[self._life, StreamEvent.GONE]
         core, loop = self._core, self._loop
         self._plain = False
+        self._expected = _NO_EVENT
         self._out = b""
         self.ended = ended = verdict.ended(loop.now() - self._since, self._received, self._sent)
         # Rule: out of the poller before the first callback, which may turn the loop.
