@@ -3,7 +3,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH_READY := $(VENV)/.ready-bench
+BENCH_VENV := .venv-bench
+BENCH_READY := $(BENCH_VENV)/.ready
+BENCH_PYTHON ?= $(shell .ci/fastest-python)
 COVERED := --include='*/_net/*,*/_loop/*'
 
 .PHONY: help demo test test-others check format diagrams bench clean
@@ -16,8 +18,8 @@ $(READY): pyproject.toml
 	@.ci/venv $(VENV) 'dev,cli'
 	@touch $@
 
-$(BENCH_READY): $(READY)
-	@$(BIN)/python -m pip install -qq --editable '.[bench]'
+$(BENCH_READY): pyproject.toml
+	@.ci/venv $(BENCH_VENV) bench $(BENCH_PYTHON)
 	@touch $@
 
 demo: $(READY) ## a real connection made and explained, in ten seconds
@@ -46,8 +48,8 @@ diagrams: $(READY) ## draw the docs' state diagrams anew from the tables
 	$(BIN)/python -m tests.house.diagrams
 
 bench: $(BENCH_READY) ## side by side with Twisted, asyncio and uvloop; writes docs/benchmarks.md
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 clean: ## forget everything that was made
-	rm -rf .venv .venv-3.* .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-3.* .venv-bench .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,8 +30,8 @@ NOT_QUIET = 0.05
 
 INTRODUCTION = """\
 Side by side in one run: `make bench`. The server runs alone on one core, the load comes from another; the peers
-take turns, round by round, each time with a fresh server; figures are medians. What each row does, and how
-fairness is kept, is in [benchmarks/README.md](../benchmarks/README.md)."""
+take turns, round by round, each time with a fresh server; figures are medians, ratios the medians of what each round
+gave. What each row does, and how fairness is kept, is in [benchmarks/README.md](../benchmarks/README.md)."""
 
 Table = list[list[str]]
 Column = tuple[str, str, Callable[[dict[str, list[float]]], str]]
@@ -59,14 +59,14 @@ def duration(microseconds: float) -> str:
 def verdicts(summary: Summary) -> list[Verdict]:
     """The targets that this run can say something about."""
     found = medians(summary)
-    return [judge(target, found) for target in TARGETS if target.case in found]
+    ratios = {key: case["ratios"] for key, case in summary["cases"].items()}
+    return [judge(target, found, ratios) for target in TARGETS if target.case in found]
 
 
 def case_table(case: dict[str, Any]) -> Table:
     """One case: a line for each peer, columns for what was measured."""
     peers = case["peers"]
     metric, unit = case["metric"], case["unit"]
-    ours = peers.get(OURS, {}).get(metric, [None])[0]
     first: dict[str, list[float]] = next(iter(peers.values()), {})
     table = [["", "median", "lowest – highest", "Ropewalk is"]]
     columns: list[Column] = [
@@ -83,7 +83,8 @@ def case_table(case: dict[str, Any]) -> Table:
     table[0] += [column[1] for column in shown]
     for peer, figures in peers.items():
         median, low, high = figures[metric]
-        ratio = f"{ours / median:.2f} ×" if ours and peer != OURS else ""
+        value = case["ratios"].get(peer, {}).get(metric)
+        ratio = "" if value is None else f"{value:.2f} ×"
         mark = f" {LIMITED}" if _limited(figures) else ""
         line = [NAMES[peer], human(median, unit) + mark, f"{human(low, unit)} – {human(high, unit)}", ratio]
         table.append(line + [show(figures) for _, _, show in shown])

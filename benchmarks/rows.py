@@ -35,8 +35,8 @@ class Scale:
 
     server_core: int
     load_core: int
-    seconds: float = 1.0
-    warmup: float = 0.25
+    seconds: float = 0.5
+    warmup: float = 0.15
     stream_bytes: int = 1024 * MEBIBYTE
     connects: int = 20_000
     idle: int = 8000
@@ -175,7 +175,7 @@ def _connect(scale: Scale) -> list[Case]:
             return _with_rate(run_json(client, scale.server_core, scale.limit()))
 
     title = f"connect, {scale.connects} in a row, 100 at a time"
-    return [Case("connect", "connect", title, "conn/s", "rate", measure, ENGINES)]
+    return [Case("connect", "connect", title, "conn/s", "rate", measure, ENGINES, most_rounds=7)]
 
 
 def _idle(scale: Scale) -> list[Case]:
@@ -245,7 +245,7 @@ def _resp(scale: Scale) -> list[Case]:
 
         title = f"RESP PING, redis-benchmark, pipeline {pipeline}"
         needs, package = "redis-benchmark", "redis-tools"
-        return Case(f"resp-{pipeline}", "resp", title, "req/s", "rate", measure, ENGINES, 3, needs, package)
+        return Case(f"resp-{pipeline}", "resp", title, "req/s", "rate", measure, ENGINES, 5, needs, package)
 
     return [case(1), case(16)]
 
@@ -267,7 +267,7 @@ def _web(scale: Scale) -> list[Case]:
         return {"rate": rate, "cpu_us": cpu * 1e6 / count, "count": count}
 
     title = "HTTP keep-alive GET, wrk, 100 connections"
-    return [Case("web", "web", title, "req/s", "rate", measure, ENGINES, 3, "wrk", "wrk")]
+    return [Case("web", "web", title, "req/s", "rate", measure, ENGINES, 5, "wrk", "wrk")]
 
 
 def _with_rate(figures: Figures) -> Figures:

@@ -26,7 +26,8 @@ from summary import Summary, available, describe_case, describe_machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LATEST = RESULTS / "latest.json"
-ROUNDS = 5
+# Many and short rather than few and long: the machine's mood changes within seconds.
+ROUNDS = 9
 QUIET = 0.05  # of the whole machine used by others; above it a sample is taken once more
 REPEATS = 60  # of such in one run: about two minutes
 QUICK = {
@@ -62,7 +63,7 @@ def read_options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sizes", type=numbers, help="of the echo row, in bytes: 64,1024,16384")
     parser.add_argument("--connections", type=numbers, help="of the echo row: 100")
     parser.add_argument("--rounds", type=int, help=f"of each case; {ROUNDS}")
-    parser.add_argument("--seconds", type=float, help="a measurement's length, where it has one; 1")
+    parser.add_argument("--seconds", type=float, help="a measurement's length, where it has one; 0.5")
     parser.add_argument(
         "--quick", action="store_true", help="everything, small, one round; publishes nothing"
     )

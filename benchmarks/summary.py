@@ -1,4 +1,8 @@
-"""From samples to what is published: medians with their spread, and what was measured on what.
+"""From samples to what is published: medians with their spread, ratios of one round, and what was measured on what.
+
+A ratio is taken within each round, where both were measured some seconds apart, and the median of those is what counts.
+Why: a shared machine may be half as fast a minute later. The ratio of two medians then compares two of its moods, the
+ratio of a round two engines.
 
 A summary is plain data (results/latest.json), so that page and plot can be drawn again without measuring.
 """
@@ -13,12 +17,14 @@ import statistics
 import subprocess
 import sys
 import time
+import timeit
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rows import Case, Figures
+from targets import OURS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VERSION = platform.python_version()
@@ -34,6 +40,22 @@ def spread(samples: Sequence[Figures]) -> dict[str, list[float]]:
     }
 
 
+def ratios(samples: dict[str, list[Figures]]) -> dict[str, dict[str, float]]:
+    """Peer → metric → Ropewalk's figure over the peer's: the median over the rounds."""
+    ours = samples.get(OURS, [])
+    found: dict[str, dict[str, float]] = {}
+    for peer, theirs in samples.items():
+        if peer == OURS or not ours or not theirs:
+            continue
+        pairs = list(zip(ours, theirs, strict=True))
+        found[peer] = {
+            name: statistics.median(mine[name] / other[name] for mine, other in pairs)
+            for name in ours[0]
+            if all(other.get(name) for _, other in pairs)
+        }
+    return found
+
+
 def describe_case(case: Case, samples: dict[str, list[Figures]]) -> dict[str, Any]:
     return {
         "row": case.row,
@@ -43,11 +65,12 @@ def describe_case(case: Case, samples: dict[str, list[Figures]]) -> dict[str, An
         "higher_is_better": case.higher_is_better,
         "rounds": max((len(found) for found in samples.values()), default=0),
         "peers": {peer: spread(found) for peer, found in samples.items() if found},
+        "ratios": ratios(samples),
     }
 
 
 def medians(summary: Summary) -> dict[str, dict[str, dict[str, float]]]:
-    """case → peer → metric → median; what the targets are judged by."""
+    """case → peer → metric → median; what targets without a peer are judged by."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for key, case in summary["cases"].items():
         for peer, figures in case["peers"].items():
@@ -62,7 +85,7 @@ def describe_machine() -> dict[str, str]:
         "date": time.strftime("%Y-%m-%d"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {VERSION}, {platform.python_compiler()}",
+        "python": f"{platform.python_implementation()} {VERSION}, {platform.python_compiler()}, {_empty_call()}",
         "ropewalk": _commit(),
     }
     for package in ("twisted", "uvloop"):
@@ -75,6 +98,12 @@ def describe_machine() -> dict[str, str]:
         if version := _first_line(command, option):
             facts[command] = version
     return facts
+
+
+def _empty_call() -> str:
+    """How quick the interpreter is; one that was built without a profile (PGO) is a third slower."""
+    seconds = min(timeit.repeat("f()", "def f(): pass", number=20_000, repeat=20)) / 20_000
+    return f"an empty call takes {seconds * 1e9:.0f} ns"
 
 
 def _processor() -> str:

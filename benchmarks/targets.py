@@ -1,8 +1,8 @@
 """What is to be reached, as data: one entry for each figure of the project's mark, and the verdict on it.
 
-A ratio is always Ropewalk's median over the other's median, from the same run. Rates have to be at least so
-many times the other's, times and memory at most. Absolute marks (latency, bytes, CPU while idle) have no
-other.
+A ratio is always Ropewalk's figure over the other's, of one round, and of the rounds the median (summary.py). Rates
+have to be at least so many times the other's, times and memory at most. Absolute marks (latency, bytes, CPU while
+idle) have no other: the median.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 OURS = "ropewalk"
 
-# case → peer → metric → median
-Medians = Mapping[str, Mapping[str, Mapping[str, float]]]
+# case → peer → metric → median, or Ropewalk's ratio to that peer
+Figures = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,10 @@ class Verdict:
     reached: bool | None
 
 
-def judge(target: Target, medians: Medians) -> Verdict:
+def judge(target: Target, medians: Figures, ratios: Figures) -> Verdict:
     """Compares one target with what was measured."""
-    measured = medians.get(target.case, {})
-    ours = measured.get(OURS, {}).get(target.metric)
-    if ours is None:
-        return Verdict(target, None, None)
-    value: float | None = ours
-    if target.peer is not None:
-        other = measured.get(target.peer, {}).get(target.metric)
-        value = ours / other if other else None
+    found, peer = (medians, OURS) if target.peer is None else (ratios, target.peer)
+    value = found.get(target.case, {}).get(peer, {}).get(target.metric)
     if value is None:
         return Verdict(target, None, None)
     reached = value >= target.bound if target.relation == "≥" else value <= target.bound
