@@ -147,8 +147,10 @@ class Loop:
         )
         if calls:
             self._run_calls()
-        if timers and timers[0][0] <= self.now():
-            self.timers.run_due(self)
+        if timers:
+            now = self.now()
+            if timers[0][0] <= now:
+                self.timers.run_due(self, now)
         if due:
             self.settle()
         # 4. Why the order: a thread appends its call before it looks at _asleep; we set _asleep before we look at
@@ -159,7 +161,8 @@ class Loop:
                 timeout = until_timer if until_timer > 0 else 0
         if timeout is not None and timeout > LONGEST_WAIT:
             timeout = LONGEST_WAIT
-        fresh.clear()
+        if fresh:
+            fresh.clear()
         self._asleep = True
         if calls or due or self._always_ready:
             timeout = 0
