@@ -276,6 +276,8 @@ class Deferred(Generic[T]):
         Returns:  this Deferred.
         """
         # hot: this is _add, written out for the commonest of the three.
+        if not callable(callback):
+            raise TypeError(f"a callback must be callable, not {callback!r}")
         at_once = self.called and not self.paused and not self._running
         context = None if at_once else copy_context()
         item: Item = (callback, None, args if args or kwargs else None, kwargs, context)
@@ -336,6 +338,9 @@ class Deferred(Generic[T]):
 
     def _add(self, success: Any, failed: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         # hot: once for each callback (tests/rooms/test_defer.py says what to compare it with).
+        for each in (success, failed):
+            if not (each is None or callable(each)):
+                raise TypeError(f"a callback must be callable, not {each!r}")
         at_once = self.called and not self.paused and not self._running
         context = None if at_once else copy_context()
         item: Item = (success, failed, args if args or keywords else None, keywords, context)

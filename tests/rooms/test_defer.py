@@ -1119,6 +1119,20 @@ def test_a_traceback_shows_no_frame_of_ours():
     assert all("defer.py" not in text.replace("test_defer.py", "") for text in seen)
 
 
+# --- bad input ---
+
+
+@pytest.mark.parametrize("add", ["addCallback", "addErrback", "addBoth", "addCallbacks"])
+@pytest.mark.parametrize("wrong", [5, "print", object()])
+def test_what_cannot_be_called_is_refused_at_once(add, wrong):
+    deferred = Deferred()
+    with pytest.raises(TypeError, match="a callback must be callable, not "):
+        getattr(deferred, add)(wrong)
+    with pytest.raises(TypeError, match="a callback must be callable, not "):
+        deferred.addCallbacks(print, wrong)
+    assert deferred._callbacks is None
+
+
 # --- repr ---
 
 

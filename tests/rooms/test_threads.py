@@ -74,8 +74,10 @@ def test_what_a_job_raises_is_logged_where_nobody_asked(pool, kind, caplog):
     def bad():
         raise kind("on purpose")
 
+    finished = threading.Event()
     pool.callInThread(bad)
-    pool.callInThread(list)
+    pool.callInThread(finished.set)
+    assert finished.wait(PATIENCE)
     pool.stop()
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
@@ -88,6 +90,22 @@ def test_a_job_has_the_context_of_who_asked(pool):
     got = finished(pool, variable.get)
     variable.reset(token)
     assert got[:2] == (True, "inside")
+
+
+def test_a_job_that_still_waits_when_the_pool_is_stopped_is_told_so(caplog):
+    pool, door, told, begun = ThreadPool(1, name="small"), Door(), [], []
+    pool.callInThread(door)
+    assert door.entered.wait(PATIENCE)
+    pool.callInThreadWithCallback(lambda *result: told.append(result), begun.append, 1)
+    pool.callInThread(begun.append, 2)
+    threading.Timer(0.05, door.open.set).start()
+    pool.stop()
+    assert begun == []
+    ((success, exc),) = told
+    assert success is False
+    assert str(exc).startswith("small was stopped before it began <built-in method append")
+    (record,) = caplog.records
+    assert "stopped before it began" in record.getMessage()
 
 
 def test_what_is_no_job_is_refused_before_any_thread_is_made(pool):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class ThreadPool:
         Args:   onResult: success is True with the value returned, or False with the exception raised;
                 None if nobody wants to know, then exceptions are logged.
         Raises: TypeError if `func` is not callable.
+        Fails:  a job that still waits when the pool is stopped is never begun: `onResult(False, RuntimeError)`, called
+                by whoever stops it.
         """
         if not callable(func):
             raise TypeError(f"what is to run in a thread must be callable, not {func!r}")
@@ -63,7 +66,16 @@ class ThreadPool:
         context = contextvars.copy_context()
         future = self._executor.submit(context.run, _work, onResult, func, args, kw)
         self._running.add(future)
-        future.add_done_callback(self._running.discard)
+        future.add_done_callback(partial(self._over, onResult, func))
+
+    def _over(self, on_result: OnResult | None, func: Callable[..., object], future: Future[None]) -> None:
+        self._running.discard(future)
+        if future.cancelled():
+            exc = RuntimeError(f"{self.name} was stopped before it began {func!r}")
+            if on_result is None:
+                log.warning("%s", exc)
+            else:
+                on_result(False, exc)
 
     def adjustPoolsize(self, minthreads: int | None = None, maxthreads: int | None = None) -> None:
         """Change how many threads there may be. Jobs that run or wait are not disturbed.
@@ -78,7 +90,9 @@ class ThreadPool:
             old.shutdown(wait=False)
 
     def stop(self, timeout: float = JOIN_TIMEOUT) -> None:
-        """Drop the jobs that wait, and wait for those that run, `timeout` seconds at most; then log who is left.
+        """Tell the jobs that wait that they are not begun, and wait for those that run, `timeout` seconds at most.
+
+        Then log how many are left.
 
         Order: the pool can be used again afterwards, it makes new threads.
         """

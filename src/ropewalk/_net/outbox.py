@@ -50,7 +50,10 @@ class Outbox:
                     break
                 offered.append(chunk)
                 size += len(chunk)
-        if size <= _JOIN_LIMIT:
+        # More than one call takes are small ones, and would leave as small packets. Why the half: what was joined before
+        # is copied again only when most of it has left, so that it all stays linear.
+        is_crumbs = len(offered) > most_buffers and len(first) < _JOIN_LIMIT // 2
+        if size <= _JOIN_LIMIT or is_crumbs:
             # Kept joined. Why: a kernel that takes a little at a time would have the rest copied again for each call.
             joined = b"".join(offered)
             for _ in offered:

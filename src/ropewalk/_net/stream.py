@@ -4,9 +4,10 @@ It takes over a socket that *is* connected and ends when that socket is closed; 
 after. It must never know how the socket came to be, nor how the kernel reports readiness.
 
 Reading: one `recv` per readable event, straight into `dataReceived`.
-Writing: `write` only keeps the bytes and puts the stream into the loop's `due` list; when the handler that is running
-has returned, `flush` sends all of it in one call. The same list carries every other wish (close, abort, pause), so
-nothing the user calls ever calls the user back, and a pause that is undone in the same handler costs nothing.
+Writing: `write` only keeps the bytes; when the handler that is running has returned, all of it is sent in one call: by
+`ready`, if the handler was this stream's own, else by `flush`, for which the stream waits in the loop's `due` list. Every
+other wish (close, abort, pause) goes the same way, so nothing the user calls ever calls the user back, and a pause that
+is undone in the same handler costs nothing.
 
 The fast path is `_plain`: open, nothing waiting, nothing special. A write then is one store and one append, a flush one
 `send`. Whatever is not plain (a second write, a producer, a hard limit, closing) goes the slow way through an Outbox.
