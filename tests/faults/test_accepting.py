@@ -466,7 +466,8 @@ def test_F5_A1_150_clients_at_a_limit_of_64_descriptors_and_the_surplus_is_close
         assert 30 <= len(served) <= 64
         served[0].send(b"report")
         accepts = int(served[0].recv(100).split(b";")[0])
-        assert accepts <= 150 + 150
+        # One that comes alone and is turned away costs three at most: in vain, with the reserve, and to find nobody else.
+        assert accepts <= 3 * 150
         for each in peers:
             each.close()
         # The closes are noticed one after the other; until then newcomers may still be turned away.
