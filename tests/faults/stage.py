@@ -218,7 +218,7 @@ class Stage:
             )
         core = self.reactor._core
         assert core.open_ends == {}
-        assert self.reactor._loop.due == []
+        assert not self.reactor._loop.due
         assert self.reactor.getDelayedCalls() == []
         self.sim.checkAtRest()
         self.sim.close()

@@ -380,3 +380,62 @@ reactor.run()
 reactor.close()
 """
     assert run_python(text).split() == ["-15"]
+
+
+RETURNING = """
+import os
+from ropewalk import Protocol, Reactor, ServerFactory
+
+reactor = Reactor()
+parent = os.getpid()
+
+class Forking(Protocol):
+    def connectionLost(self, reason):
+        if os.getpid() != parent:
+            os._exit(9)
+        reactor.stop()
+
+    def dataReceived(self, data):
+        write, transport = self.transport.write, self.transport
+        ASKED
+        if os.fork() == 0:
+            WAY
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        transport.loseConnection()
+
+port = reactor.listenTCP(0, ServerFactory.forProtocol(Forking), interface="127.0.0.1")
+print(port.getHost().port, flush=True)
+try:
+    reactor.run()
+except RuntimeError:
+    os._exit(8)
+"""
+
+
+@pytest.mark.parametrize(("way", "status"), [("raise SystemExit(7)", 7), ("return", 8)])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "write(b'one')",
+        "write(b'one'); write(b'x' * 10_000)",
+        "write(b'one'); transport.loseConnection()",
+        "transport.abortConnection()",
+        "transport.pauseProducing()",
+    ],
+)
+def test_E8_a_child_that_returns_from_the_handler_tells_no_protocol_anything(start, asked, way, status):
+    """It leaves `run()`, by its own SystemExit or since its reactor refuses; the parent's connection ends as asked."""
+    text = RETURNING.replace("ASKED", asked).replace("WAY", way)
+    child = start(sys.executable, "-W", "error", "-X", "dev", "-c", text)
+    child.wait_until(lambda: child.said().endswith("\n"))
+    with socket.create_connection(("127.0.0.1", int(child.said())), LIMIT) as sock:
+        sock.sendall(b"go")
+        got = b""
+        try:
+            while data := sock.recv(65536):
+                got += data
+        except ConnectionResetError:
+            assert "abort" in asked
+    assert child.process.wait(LIMIT) == 0, child.said()
+    assert child.said().split()[1:] == [str(status)]
+    assert got == b"" if "write" not in asked else got.startswith(b"one")

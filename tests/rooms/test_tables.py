@@ -8,7 +8,7 @@ import pytest
 
 import ropewalk._loop
 import ropewalk._net
-from ropewalk._net.stream import JOINT
+from ropewalk._net.sides import JOINT
 from ropewalk.cli.tables import Machine, machines, subjects
 
 

@@ -17,7 +17,7 @@ import pytest
 import ropewalk._loop
 import ropewalk._net
 import ropewalk.simulation
-from ropewalk._net.stream import JOINT, ReadSide, WriteSide
+from ropewalk._net.sides import JOINT, ReadSide, WriteSide
 from ropewalk.machine import IllegalTransition, Table
 
 # Of each kind of object: the state it begins in, and the one it must be able to reach from everywhere.

@@ -109,7 +109,7 @@ class Loop:
         self.timers = Timers(system.monotonic)
         self._timer_heap = self.timers.heap
         self.watchers: dict[int, Watcher] = {}
-        self.due: list[Flushable] = []
+        self.due: deque[Flushable] = deque()
         # Whose handler is running, if it will flush by itself when that has returned: it needs no place in `due`.
         self.serving: Flushable | None = None
         self.thread = _AT_REST
@@ -202,11 +202,15 @@ class Loop:
             self.settle()
 
     def settle(self) -> None:
-        """Step 3. Those that become due meanwhile wait for the next settling: descriptors come in between."""
+        """Step 3. Those that become due meanwhile wait for the next settling: descriptors come in between.
+
+        Why each is taken out by itself: one of them may turn the loop, and that must find the others.
+        """
         due = self.due
-        batch = due[:]
-        due.clear()
-        for each in batch:
+        for _ in range(len(due)):
+            if not due:
+                break
+            each = due.popleft()
             if each is not self:
                 each.flush()
         self.flush()
@@ -338,9 +342,9 @@ class Loop:
         before, self.thread = self.thread, mine
         if before == mine:
             self._rows.clear()
-            if self.serving is not None:
-                self.due.append(self.serving)
-                self.serving = None
+        if self.serving is not None:
+            self.due.append(self.serving)
+            self.serving = None
         return before
 
     def leave(self, before: int) -> None:
@@ -392,6 +396,7 @@ class Loop:
         """
         self.thread = _FORKED
         self._asleep = False
+        self.serving = None
         watchers = list(self.watchers.values())
         for each in (self.watchers, self._always_ready, self._rows, self.due, self.soon, self._timer_heap):
             each.clear()

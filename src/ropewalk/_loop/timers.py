@@ -14,6 +14,7 @@ Source: time is monotonic seconds (FAULTS E2); callbacks keep the context in whi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
@@ -28,7 +29,7 @@ _DEAD_ENTRIES_TOLERATED = 100
 class Runner(Protocol):
     """The part of a Loop that running calls needs."""
 
-    due: list[Any]
+    due: deque[Any]
 
     def user_error(self, exc: BaseException, message: str, *args: object) -> None: ...
     def settle(self) -> None: ...

@@ -12,7 +12,7 @@ is undone in the same handler costs nothing.
 The fast path is `_plain`: open, nothing waiting, nothing special. A write then is one store and one append, a flush one
 `send`. Whatever is not plain (a second write, a producer, a hard limit, closing) goes the slow way through an Outbox.
 
-States: the two sides (READ_SIDE, WRITE_SIDE) end each by themselves, LIFE is the whole. While nothing is to be read or
+States: sides.py, the two sides and the whole. While nothing is to be read or
 written the descriptor stays registered with mask 0: a reset is then noticed, and nothing spins (FAULTS section 1). The
 one exception is a paused stream whose both sides are shut: the kernel cannot be kept from saying so, so it is taken out
 of the poller and kept in `open_ends` until the user resumes.
@@ -29,7 +29,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
-from enum import StrEnum
 from threading import get_ident
 from typing import Any, Protocol
 
@@ -49,8 +48,17 @@ from ropewalk._net.ending import (
 from ropewalk._net.flow import Flow
 from ropewalk._net.options import TCPOptions, check_limits, check_seconds, keep_alive_settings
 from ropewalk._net.outbox import Outbox
+from ropewalk._net.sides import (
+    JOINT,
+    LIFE,
+    READ_SIDE,
+    WRITE_SIDE,
+    ReadSide,
+    StreamEvent,
+    StreamState,
+    WriteSide,
+)
 from ropewalk.event import Ended, Step
-from ropewalk.machine import Table
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
 READ_SIZE = 65536
@@ -73,68 +81,6 @@ _OUT_OF_BUFFERS = (errno.ENOBUFS, errno.ENOMEM)
 # Safe because: no poller reports it.
 _NO_EVENT = -1
 _LINGER_ZERO = struct.pack("ii", 1, 0)
-
-
-class ReadSide(StrEnum):
-    OPEN = "open"
-    ENDED = "ended"
-
-
-class WriteSide(StrEnum):
-    OPEN = "open"
-    FLUSHING = "flushing"
-    SHUT = "shut"
-
-
-class StreamState(StrEnum):
-    CONNECTED = "connected"
-    CLOSING = "closing"
-    ABORTING = "aborting"
-    CLOSED = "closed"
-
-
-class StreamEvent(StrEnum):
-    PEER_ENDED = "peer sent FIN"
-    SHUT_ASKED = "loseWriteConnection"
-    FLUSHED = "all sent"
-    CLOSE_ASKED = "loseConnection"
-    ABORT_ASKED = "abortConnection"
-    GONE = "socket closed"
-
-
-READ_SIDE: Table[ReadSide, StreamEvent] = Table(
-    "read side of a Stream",
-    {
-        (ReadSide.OPEN, StreamEvent.PEER_ENDED): ReadSide.ENDED,
-    },
-)
-WRITE_SIDE: Table[WriteSide, StreamEvent] = Table(
-    "write side of a Stream",
-    {
-        (WriteSide.OPEN, StreamEvent.SHUT_ASKED): WriteSide.FLUSHING,
-        (WriteSide.FLUSHING, StreamEvent.FLUSHED): WriteSide.SHUT,
-    },
-)
-LIFE: Table[StreamState, StreamEvent] = Table(
-    "Stream",
-    {
-        (StreamState.CONNECTED, StreamEvent.CLOSE_ASKED): StreamState.CLOSING,
-        (StreamState.CONNECTED, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
-        (StreamState.CLOSING, StreamEvent.ABORT_ASKED): StreamState.ABORTING,
-        (StreamState.CONNECTED, StreamEvent.GONE): StreamState.CLOSED,
-        (StreamState.CLOSING, StreamEvent.GONE): StreamState.CLOSED,
-        (StreamState.ABORTING, StreamEvent.GONE): StreamState.CLOSED,
-    },
-)
-# The joint table: what the two sides make together, while the whole is connected.
-JOINT: dict[tuple[ReadSide, WriteSide], str] = {
-    (ReadSide.OPEN, WriteSide.OPEN): "connected",
-    (ReadSide.OPEN, WriteSide.FLUSHING): "connected, our side about to end",
-    (ReadSide.OPEN, WriteSide.SHUT): "half-closed by us",
-    (ReadSide.ENDED, WriteSide.OPEN): "half-closed by the peer",
-    (ReadSide.ENDED, WriteSide.FLUSHING): "half-closed by the peer, our side about to end",
-    (ReadSide.ENDED, WriteSide.SHUT): "both sides ended",
-}
 
 
 class Owner(Protocol):
@@ -276,6 +222,8 @@ class Stream:
         try:
             self.protocol.dataReceived(data)
         except BaseException as exc:
+            # Why at once: the log may raise in its turn, and leave with the loop as it is.
+            loop.serving = None
             self._user_raised(exc, "dataReceived of %r raised; its connection is closed", with_reset=False)
         loop.serving = None
         # What the handler wrote leaves at once. Why the first lines of `flush` once more: a call for each message.
@@ -341,6 +289,14 @@ class Stream:
                 return
         core = self._core
         self._read_side = READ_SIDE[self._read_side, StreamEvent.PEER_ENDED]
+        # Why here: a user who turns the loop in one of the callbacks below must not meet the same end once more.
+        self._expected = _NO_EVENT
+        self._mask &= ~IN
+        try:
+            self._loop.rewatch(self.fd, self, self._mask)
+        except OSError as exc:
+            self._end(broken(exc))
+            return
         if core.observers:
             core.report(self.number, Step.READ_SIDE_ENDED)
         if self._tell_half_close("readConnectionLost"):
@@ -721,6 +677,11 @@ class Stream:
         self._end(SHUT_DOWN)
 
     def disown(self) -> None:
+        # Why more than the socket: the child may be about to return into this stream's own handler, or its flush.
+        self._life = LIFE[self._life, StreamEvent.GONE]
+        self._plain = self._in_due = False
+        self._expected = _NO_EVENT
+        self._out = b""
         self.sock.close()
 
     def _user_raised(self, exc: BaseException, message: str, with_reset: bool) -> None:

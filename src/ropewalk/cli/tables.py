@@ -59,7 +59,7 @@ def _reactor() -> list[Machine]:
 
 
 def _stream() -> list[Machine]:
-    from ropewalk._net.stream import JOINT, LIFE, READ_SIDE, WRITE_SIDE, ReadSide, StreamState, WriteSide
+    from ropewalk._net.sides import JOINT, LIFE, READ_SIDE, WRITE_SIDE, ReadSide, StreamState, WriteSide
 
     joint, both_open = _together(JOINT, READ_SIDE, WRITE_SIDE, (ReadSide.OPEN, WriteSide.OPEN))
     return [

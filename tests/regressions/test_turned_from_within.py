@@ -1,0 +1,203 @@
+"""Invariant: whoever turns the loop from within a callback finds it at work: what was asked for leaves, nothing comes twice.
+
+A reactor may be turned by its own users (`reactor.iterate`, or `run` again after an exception left it). Each of these
+was found by one who did: a stream that waited in a list which the inner turn could not see, an end that was met again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from ropewalk import ClientFactory, Protocol, ServerFactory
+
+TURNS = 2000
+
+
+class Echo(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(data)
+
+
+class Asking(Protocol):
+    """Notes what it hears, then does what the test wants."""
+
+    def __init__(self):
+        self.got = b""
+        self.heard = []
+
+    def dataReceived(self, data):
+        self.got += data
+
+    def connectionLost(self, reason):
+        self.heard.append(reason.value)
+
+
+class HalfClosing(Asking):
+    def readConnectionLost(self):
+        self.heard.append("read side")
+
+    def writeConnectionLost(self):
+        self.heard.append("write side")
+
+
+def connect(reactor, ours, theirs=Echo):
+    """One connection, made; and the port, which the test stops."""
+    built = []
+    port = reactor.listenTCP(0, ServerFactory.forProtocol(theirs), interface="127.0.0.1")
+
+    class Client(ClientFactory):
+        noisy = False
+
+        def buildProtocol(self, addr):
+            built.append(ours)
+            return ours
+
+    reactor.connectTCP("127.0.0.1", port.getHost().port, Client())
+    turn_until(reactor, lambda: built and ours.transport is not None)
+    port.stopListening()
+    turn_until(reactor, lambda: not port.connected)
+    return ours
+
+
+def turn_until(reactor, is_so):
+    for _ in range(TURNS):
+        if is_so():
+            return
+        reactor.iterate(0.005)
+    raise AssertionError("it never came to be")
+
+
+def end(reactor, *protocols):
+    for each in protocols:
+        each.transport.loseConnection()
+    turn_until(
+        reactor, lambda: all(isinstance(each.heard[-1:] and each.heard[-1], Exception) for each in protocols)
+    )
+    # The other ends, whose FIN comes a turn later.
+    turn_until(reactor, lambda: not [each for each in reactor._loop.everyone() if hasattr(each, "protocol")])
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_an_answer_is_waited_for_within_dataReceived(reactor, size):
+    """What the handler has written leaves in the inner turns, though it has not returned."""
+
+    class Waiting(Asking):
+        def dataReceived(self, data):
+            is_first = not self.got
+            self.got += data
+            if is_first:
+                self.transport.write(b"y" * size)
+                turn_until(reactor, lambda: self.got.count(b"y") == size)
+
+    ours = connect(reactor, Waiting())
+    ours.transport.write(b"first")
+    turn_until(reactor, lambda: len(ours.got) == 5 + size)
+    assert ours.got == b"first" + b"y" * size
+    end(reactor, ours)
+
+
+@pytest.mark.parametrize("what", ["a write", "a pause undone"])
+def test_one_that_is_due_after_another_is_served_when_that_turns_the_loop(reactor, what, caplog):
+    ours = connect(reactor, Asking())
+
+    class Turning(Asking):
+        def connectionLost(self, reason):
+            super().connectionLost(reason)
+            if what == "a write":
+                turn_until(reactor, lambda: ours.got == b"question")
+            else:
+                ours.transport.write(b"question")
+                turn_until(reactor, lambda: ours.got == b"question")
+
+    turning = connect(reactor, Turning())
+
+    def begin():
+        turning.transport.abortConnection()
+        if what == "a write":
+            ours.transport.write(b"question")
+        else:
+            ours.transport.pauseProducing()
+            ours.transport.resumeProducing()
+
+    reactor.callLater(0, begin)
+    turn_until(reactor, lambda: turning.heard and ours.got == b"question")
+    assert len(turning.heard) == 1
+    # What the turning one asserts in its callback the engine logs.
+    assert caplog.text == ""
+    end(reactor, ours)
+
+
+class SayingGoodbye(Protocol):
+    def connectionMade(self):
+        self.transport.loseWriteConnection()
+
+
+@pytest.mark.parametrize("has_observer", [True, False])
+def test_the_peer_s_end_is_met_once_by_one_who_turns_the_loop_in_readConnectionLost(
+    reactor, has_observer, caplog
+):
+    class Turning(HalfClosing):
+        def readConnectionLost(self):
+            super().readConnectionLost()
+            for _ in range(5):
+                reactor.iterate(0.001)
+            self.transport.write(b"farewell")
+
+    if has_observer:
+        reactor.observers.append(lambda event: reactor.iterate(0))
+    ours = connect(reactor, Turning(), SayingGoodbye)
+    turn_until(reactor, lambda: "read side" in ours.heard)
+    reactor.observers.clear()
+    end(reactor, ours)
+    assert [str(each) for each in ours.heard[:-1]] == ["read side"]
+    assert ours.heard[-1].ended.errno is None
+    assert ours.heard[-1].ended.sent == len(b"farewell")
+    assert "IllegalTransition" not in caplog.text
+
+
+def test_the_peer_s_end_is_met_once_by_a_producer_that_turns_the_loop_in_stopProducing(reactor, caplog):
+    class Producer:
+        def pauseProducing(self):
+            pass
+
+        resumeProducing = pauseProducing
+
+        def stopProducing(self):
+            for _ in range(5):
+                reactor.iterate(0.001)
+
+    class Closing(Protocol):
+        def connectionMade(self):
+            self.transport.loseConnection()
+
+    ours = Asking()
+    ours.connectionMade = lambda: ours.transport.registerProducer(Producer(), True)
+    connect(reactor, ours, Closing)
+    turn_until(reactor, lambda: ours.heard)
+    assert len(ours.heard) == 1
+    assert caplog.text == ""
+
+
+def test_a_run_that_was_left_within_a_handler_s_error_serves_its_connection_when_it_runs_again(reactor):
+    class Interrupting(logging.Handler):
+        def emit(self, record):
+            raise KeyboardInterrupt
+
+    class Failing(Asking):
+        def dataReceived(self, data):
+            raise ValueError("on purpose")
+
+    ours = connect(reactor, Failing())
+    handler = Interrupting()
+    logging.getLogger("ropewalk").addHandler(handler)
+    ours.transport.write(b"go")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            turn_until(reactor, lambda: False)
+    finally:
+        logging.getLogger("ropewalk").removeHandler(handler)
+    assert reactor._loop.serving is None
+    end(reactor, ours)
+    assert len(ours.heard) == 1
