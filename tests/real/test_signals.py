@@ -273,6 +273,24 @@ tell("returned")
 # ---- without handlers ---------------------------------------------------------------------------------------------
 
 
+def test_without_handlers_a_KeyboardInterrupt_that_hits_another_thread_leaves_an_idle_run(program):
+    """The wait itself is not interrupted then, as where the signal comes just before it."""
+    child = program("""
+resting = threading.Event()
+threading.Thread(target=resting.wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+reactor.callWhenRunning(tell, "ready")
+try:
+    reactor.run(installSignalHandlers=False)
+except KeyboardInterrupt:
+    tell("interrupted", signal.set_wakeup_fd(-1))
+resting.set()
+reactor.close()
+""")
+    child.process.send_signal(signal.SIGINT)
+    assert ended(child) == (0, ["interrupted", "-1"])
+
+
 def test_without_handlers_KeyboardInterrupt_leaves_an_idle_run(program):
     """And nobody was told of a shutdown: the reactor can run again, its listener still there."""
     child = program("""

@@ -53,7 +53,8 @@ class Kernel:
     def __init__(self) -> None:
         self.time = 1000.0
         self.process = 77
-        self.reader, self.writer = End(3), End(4)
+        # Why -1: no descriptor of this process, into which the interpreter would write its signals.
+        self.reader, self.writer = End(3), End(-1)
         self.reader.peer, self.writer.peer = self.writer, self.reader
 
     def monotonic(self) -> float:

@@ -86,6 +86,8 @@ class Life:
         try:
             if install_signal_handlers:
                 self._signals.install(self._loop.signal_fileno())
+            else:
+                self._signals.let_wake(self._loop.signal_fileno())
             self.start()
             while self._state is not LifeState.STOPPED:
                 self._loop.turn(None)

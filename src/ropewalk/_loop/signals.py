@@ -43,6 +43,19 @@ class Signals:
             self._before[number] = signal.signal(number, self._handle)
         self._wakeup_before = signal.set_wakeup_fd(wakeup_fileno, warn_on_full_buffer=False)
 
+    def let_wake(self, wakeup_fileno: int) -> None:
+        """Without handlers of ours: let any signal end the wait, so that a KeyboardInterrupt is raised at once.
+
+        Why: one that comes just before the wait begins does not interrupt it, nor does one that hits another thread.
+        Nothing is done outside the main thread, or where somebody else is woken already.
+        """
+        if threading.current_thread() is threading.main_thread() and wakeup_fileno >= 0:
+            before = signal.set_wakeup_fd(wakeup_fileno, warn_on_full_buffer=False)
+            if before == -1:
+                self._wakeup_before = before
+            else:
+                signal.set_wakeup_fd(before)
+
     def _handle(self, number: int, frame: object) -> None:
         self._on_signal(number)
 
