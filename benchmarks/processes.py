@@ -204,20 +204,21 @@ def resident_bytes(pid: int) -> int:
 class Watch:
     """Tells how much of the machine others used since it was made: 0.0 is a quiet one.
 
-    What is at work in the whole machine, less what this process and its ended children used. Why: a rate that was
-    measured while something else ran says little, and nobody sees it in the figure.
+    What is at work in the whole machine, less what this process, its ended children and the servers that still run
+    used. Why: a rate that was measured while something else ran says little, and nobody sees it in the figure.
     Source: proc_stat(5): the first line, in ticks; the fourth and fifth figure are idle time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Sequence[int]) -> None:
+        self._servers = servers
         self._start = self._read()
 
-    @staticmethod
-    def _read() -> tuple[float, float, float]:
+    def _read(self) -> tuple[float, float, float]:
         ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         second = os.sysconf("SC_CLK_TCK")
         idle = ticks[3] + ticks[4]
-        return sum(ticks) / second, idle / second, sum(os.times()[:4])
+        own = sum(os.times()[:4]) + sum(map(cpu_seconds, self._servers))
+        return sum(ticks) / second, idle / second, own
 
     def others(self) -> float:
         total, idle, own = (now - then for now, then in zip(self._read(), self._start, strict=True))

@@ -3,8 +3,9 @@
 A row is a kind of work; a case is one setting of it (echo with 100 connections and 64 bytes). A case knows
 how to measure one peer once; run.py decides who is measured when.
 
-Rule: every measurement starts a fresh server. Why: what one run leaves in an allocator or a collector is not
-carried into the next, and each sample is independent.
+Servers that answer request after request are started once for each case, all peers' at the same time: those that are not
+asked sleep, and cost nothing. So the samples of one round are some tenths of a second apart, which is what their ratio is
+worth on a machine whose mood changes. Where a program works its task off and ends, each sample has a fresh one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import sleep
 
 import processes
@@ -27,6 +28,9 @@ CONNECT_ADDRESSES = 8  # × 28 000 ports: enough for every round of every peer w
 SETTLE = 0.3
 
 Figures = dict[str, float]
+Server = tuple[int, int]
+"""Process id and port."""
+NO_SERVER: Server = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Scale:
 
     server_core: int
     load_core: int
-    seconds: float = 0.5
-    warmup: float = 0.15
+    seconds: float = 0.2
+    warmup: float = 0.05
     stream_bytes: int = 1024 * MEBIBYTE
     connects: int = 20_000
     idle: int = 8000
@@ -44,7 +48,7 @@ class Scale:
     timers: int = 200_000
     links: int = 100_000
     calls: int = 400_000
-    requests: int = 100_000
+    requests: int = 50_000
 
     def limit(self, seconds: float = 0.0) -> float:
         """How long a measurement of so many seconds may take before it counts as failed."""
@@ -60,9 +64,10 @@ class Case:
     title: str
     unit: str  # what `metric` counts: "msg/s", "B/s", "s", "B"
     metric: str  # the figure that the case is about
-    measure: Callable[[str], Figures]
+    measure: Callable[[str, Server], Figures]
     peers: tuple[str, ...] = WITH_C
-    most_rounds: int = 99
+    rounds: int = 9
+    server: Callable[[str], list[str]] | None = None  # the command of a peer's, if all rounds share one
     needs: str = ""  # a command that has to be installed
     package: str = ""
 
@@ -87,8 +92,8 @@ def all_cases(
         crowds, lengths = connections or (100,), sizes or (64, 1024, 16384)
         cases += [_echo(scale, "echo", crowd, size) for crowd in crowds for size in lengths]
     if "crowd" in chosen:
-        # Why twice as long: a starved connection has to have the time to show.
-        longer = Scale(scale.server_core, scale.load_core, seconds=2 * scale.seconds, warmup=2 * scale.warmup)
+        # Why so long: a starved connection has to have the time to show.
+        longer = replace(scale, seconds=4 * scale.seconds, warmup=4 * scale.warmup)
         cases += [_echo(longer, "crowd", n, 1024) for n in (1000, 4000)]
     makers = {
         "stream": _stream,
@@ -115,31 +120,41 @@ def _words(size: int) -> str:
 
 
 def _echo(scale: Scale, row: str, connections: int, size: int) -> Case:
-    def measure(peer: str) -> Figures:
-        with serving(_echo_server(peer), scale.server_core) as (pid, port):
-            command = loader_command(
-                "echo",
-                port=port,
-                pid=pid,
-                connections=connections,
-                size=size,
-                seconds=scale.seconds,
-                warmup=scale.warmup,
-            )
-            faults = processes.page_faults(pid)
-            figures = run_json(command, scale.load_core, scale.limit(scale.seconds))
-            # The warm-up's are counted, so its messages are too, by the window's rate.
-            messages = figures["rate"] * (scale.seconds + scale.warmup)
-            figures["faults"] = (processes.page_faults(pid) - faults) / messages
-            return figures
+    def measure(peer: str, server: Server) -> Figures:
+        pid, port = server
+        command = loader_command(
+            "echo",
+            port=port,
+            pid=pid,
+            connections=connections,
+            size=size,
+            seconds=scale.seconds,
+            warmup=scale.warmup,
+        )
+        faults = processes.page_faults(pid)
+        figures = run_json(command, scale.load_core, scale.limit(scale.seconds))
+        # The warm-up's are counted, so its messages are too, by the window's rate.
+        messages = figures["rate"] * (scale.seconds + scale.warmup)
+        figures["faults"] = (processes.page_faults(pid) - faults) / messages
+        return figures
 
     title = f"echo, {connections} connections, {_words(size)}"
-    return Case(f"echo-{connections}-{size}", row, title, "msg/s", "rate", measure)
+    rounds = 25 if row == "echo" else 9
+    return Case(
+        f"echo-{connections}-{size}",
+        row,
+        title,
+        "msg/s",
+        "rate",
+        measure,
+        rounds=rounds,
+        server=_echo_server,
+    )
 
 
 def _stream(scale: Scale) -> list[Case]:
     def case(direction: str, program: str, title: str) -> Case:
-        def measure(peer: str) -> Figures:
+        def measure(peer: str, _: Server) -> Figures:
             command = peer_command(program, peer, scale.stream_bytes)
             with serving(command, scale.server_core) as (pid, port):
                 load = loader_command(direction, port=port, pid=pid, bytes=scale.stream_bytes)
@@ -157,31 +172,32 @@ def _stream(scale: Scale) -> list[Case]:
 
 
 def _churn(scale: Scale) -> list[Case]:
-    def measure(peer: str) -> Figures:
-        with serving(_echo_server(peer), scale.server_core) as (pid, port):
-            command = loader_command(
-                "churn", port=port, pid=pid, connections=64, seconds=scale.seconds, warmup=scale.warmup
-            )
-            return run_json(command, scale.load_core, scale.limit(scale.seconds))
+    def measure(peer: str, server: Server) -> Figures:
+        pid, port = server
+        command = loader_command(
+            "churn", port=port, pid=pid, connections=64, seconds=scale.seconds, warmup=scale.warmup
+        )
+        return run_json(command, scale.load_core, scale.limit(scale.seconds))
 
-    return [Case("churn", "churn", "accept, echo 64 B, close", "conn/s", "rate", measure)]
+    title = "accept, echo 64 B, close"
+    return [Case("churn", "churn", title, "conn/s", "rate", measure, rounds=15, server=_echo_server)]
 
 
 def _connect(scale: Scale) -> list[Case]:
-    def measure(peer: str) -> Figures:
+    def measure(peer: str, _: Server) -> Figures:
         server = [str(BUILD / "echo_server"), str(CONNECT_ADDRESSES)]
         with serving(server, scale.load_core) as (_, port):
             client = peer_command("connect", peer, port, scale.connects, CONNECT_ADDRESSES)
             return _with_rate(run_json(client, scale.server_core, scale.limit()))
 
     title = f"connect, {scale.connects} in a row, 100 at a time"
-    return [Case("connect", "connect", title, "conn/s", "rate", measure, ENGINES, most_rounds=7)]
+    return [Case("connect", "connect", title, "conn/s", "rate", measure, ENGINES, rounds=7)]
 
 
 def _idle(scale: Scale) -> list[Case]:
     """Memory for each connection that does nothing: what the process grew by, over how many there are."""
 
-    def measure(peer: str) -> Figures:
+    def measure(peer: str, _: Server) -> Figures:
         with serving(_echo_server(peer), scale.server_core) as (pid, port):
             # Why some come and go first: what an engine imports or builds only once is not a connection's.
             warm_up = loader_command("hold", port=port, connections=20)
@@ -202,12 +218,12 @@ def _idle(scale: Scale) -> list[Case]:
                 }
 
     title = f"idle connection, {scale.idle} of them"
-    return [Case("idle", "idle", title, "B", "bytes", measure, ENGINES, most_rounds=1)]
+    return [Case("idle", "idle", title, "B", "bytes", measure, ENGINES, rounds=1)]
 
 
 def _timers(scale: Scale) -> list[Case]:
     def case(mode: str, total: int, title: str) -> Case:
-        def measure(peer: str) -> Figures:
+        def measure(peer: str, _: Server) -> Figures:
             command = peer_command("timers", peer, mode, total)
             return _with_rate(run_json(command, scale.server_core, scale.limit()))
 
@@ -220,7 +236,7 @@ def _timers(scale: Scale) -> list[Case]:
 
 
 def _threads(scale: Scale) -> list[Case]:
-    def measure(peer: str) -> Figures:
+    def measure(peer: str, _: Server) -> Figures:
         command = peer_command("threads", peer, scale.calls)
         return _with_rate(run_json(command, scale.server_core, scale.limit()))
 
@@ -232,20 +248,30 @@ def _resp(scale: Scale) -> list[Case]:
     def case(pipeline: int) -> Case:
         total = scale.requests * (4 if pipeline > 1 else 1)
 
-        def measure(peer: str) -> Figures:
-            with serving(peer_command("resp", peer), scale.server_core) as (pid, port):
-                words = f"redis-benchmark -p {port} -t ping_mbulk -c 50 -n {total} -P {pipeline} --csv"
-                cpu = processes.cpu_seconds(pid)
-                printed = processes.run(words.split(), scale.load_core, scale.limit())
-                cpu = processes.cpu_seconds(pid) - cpu
+        def measure(peer: str, server: Server) -> Figures:
+            pid, port = server
+            words = f"redis-benchmark -p {port} -t ping_mbulk -c 50 -n {total} -P {pipeline} --csv"
+            cpu = processes.cpu_seconds(pid)
+            printed = processes.run(words.split(), scale.load_core, scale.limit())
+            cpu = processes.cpu_seconds(pid) - cpu
             for row in csv.reader(printed.splitlines()):
                 if row and row[0].startswith("PING"):
                     return {"rate": float(row[1]), "cpu_us": cpu * 1e6 / total, "count": total}
             raise BenchmarkError("redis-benchmark printed no result for PING")
 
         title = f"RESP PING, redis-benchmark, pipeline {pipeline}"
-        needs, package = "redis-benchmark", "redis-tools"
-        return Case(f"resp-{pipeline}", "resp", title, "req/s", "rate", measure, ENGINES, 5, needs, package)
+        return Case(
+            f"resp-{pipeline}",
+            "resp",
+            title,
+            "req/s",
+            "rate",
+            measure,
+            ENGINES,
+            server=lambda peer: peer_command("resp", peer),
+            needs="redis-benchmark",
+            package="redis-tools",
+        )
 
     return [case(1), case(16)]
 
@@ -253,12 +279,12 @@ def _resp(scale: Scale) -> list[Case]:
 def _web(scale: Scale) -> list[Case]:
     """A second opinion on the echo rows, from a load generator that is not ours. No target hangs on it."""
 
-    def measure(peer: str) -> Figures:
-        with serving(peer_command("web", peer), scale.server_core) as (pid, port):
-            words = f"wrk -t1 -c100 -d{max(1, round(scale.seconds))}s http://127.0.0.1:{port}/"
-            cpu = processes.cpu_seconds(pid)
-            printed = processes.run(words.split(), scale.load_core, scale.limit(scale.seconds))
-            cpu = processes.cpu_seconds(pid) - cpu
+    def measure(peer: str, server: Server) -> Figures:
+        pid, port = server
+        words = f"wrk -t1 -c100 -d{max(1, round(scale.seconds))}s http://127.0.0.1:{port}/"
+        cpu = processes.cpu_seconds(pid)
+        printed = processes.run(words.split(), scale.load_core, scale.limit(scale.seconds))
+        cpu = processes.cpu_seconds(pid) - cpu
         if "Socket errors" in printed or "Non-2xx" in printed:
             raise BenchmarkError("wrk counted errors")
         lines = [line.split() for line in printed.splitlines()]
@@ -267,7 +293,21 @@ def _web(scale: Scale) -> list[Case]:
         return {"rate": rate, "cpu_us": cpu * 1e6 / count, "count": count}
 
     title = "HTTP keep-alive GET, wrk, 100 connections"
-    return [Case("web", "web", title, "req/s", "rate", measure, ENGINES, 5, "wrk", "wrk")]
+    return [
+        Case(
+            "web",
+            "web",
+            title,
+            "req/s",
+            "rate",
+            measure,
+            ENGINES,
+            rounds=5,
+            server=lambda peer: peer_command("web", peer),
+            needs="wrk",
+            package="wrk",
+        )
+    ]
 
 
 def _with_rate(figures: Figures) -> Figures:

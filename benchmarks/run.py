@@ -7,7 +7,7 @@
                                          one case, two engines: the fast loop while working on the hot path
 
 Peers are interleaved (A B C D, B C D A, …) so that a machine that slows down for a while slows down all of
-them, and nobody always goes first. A peer that fails is reported and left out of its case; the others go on.
+them, and nobody always goes first. Rounds are many and short rather than few and long. A peer that fails is reported and left out of its case; the others go on.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import report
-from processes import BenchmarkError, Watch, choose_cores, compile_native
-from rows import ROWS, WITH_C, Case, Figures, Scale, all_cases
+from processes import BenchmarkError, Watch, choose_cores, compile_native, serving
+from rows import NO_SERVER, ROWS, WITH_C, Case, Figures, Scale, Server, all_cases
 from summary import Summary, available, describe_case, describe_machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
 LATEST = RESULTS / "latest.json"
-# Many and short rather than few and long: the machine's mood changes within seconds.
-ROUNDS = 9
 QUIET = 0.05  # of the whole machine used by others; above it a sample is taken once more
 REPEATS = 60  # of such in one run: about two minutes
 QUICK = {
-    "seconds": 0.25,
-    "warmup": 0.1,
+    "seconds": 0.1,
+    "warmup": 0.05,
     "stream_bytes": 128 << 20,
     "connects": 3000,
     "idle": 2000,
@@ -62,8 +62,8 @@ def read_options(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", type=names(WITH_C), default=list(WITH_C), help=f"of {','.join(WITH_C)}")
     parser.add_argument("--sizes", type=numbers, help="of the echo row, in bytes: 64,1024,16384")
     parser.add_argument("--connections", type=numbers, help="of the echo row: 100")
-    parser.add_argument("--rounds", type=int, help=f"of each case; {ROUNDS}")
-    parser.add_argument("--seconds", type=float, help="a measurement's length, where it has one; 0.5")
+    parser.add_argument("--rounds", type=int, help="of each case; 1 to 25")
+    parser.add_argument("--seconds", type=float, help="a measurement's length, where it has one; 0.2")
     parser.add_argument(
         "--quick", action="store_true", help="everything, small, one round; publishes nothing"
     )
@@ -88,36 +88,67 @@ class Repeats:
         self.left = left
 
 
-def quietly(case: Case, peer: str, repeats: Repeats) -> Figures:
+def quietly(case: Case, peer: str, server: Server, running: list[int], repeats: Repeats) -> Figures:
     """One sample; a second one if others used the machine meanwhile, and then the less disturbed of the two."""
-    watch = Watch()
-    figures = case.measure(peer) | {"others": watch.others()}
+    watch = Watch(running)
+    figures = case.measure(peer, server) | {"others": watch.others()}
     if figures["others"] <= QUIET or repeats.left == 0:
         return figures
     repeats.left -= 1
-    watch = Watch()
-    again = case.measure(peer) | {"others": watch.others()}
+    watch = Watch(running)
+    again = case.measure(peer, server) | {"others": watch.others()}
     return min(figures, again, key=lambda sample: sample["others"])
 
 
 def measure_case(
-    case: Case, peers: list[str], rounds: int, failed: list[str], repeats: Repeats
+    case: Case, peers: list[str], rounds: int, failed: list[str], repeats: Repeats, server_core: int
 ) -> dict[str, list[Figures]]:
     """All rounds of one case, the peers taking turns. Who fails is told, noted in `failed`, and out of it."""
     samples: dict[str, list[Figures]] = {peer: [] for peer in peers}
     going = list(peers)
-    for number in range(rounds):
-        turn = number % len(peers)
-        for peer in [peer for peer in peers[turn:] + peers[:turn] if peer in going]:
-            progress(f"{case.title}: round {number + 1} of {rounds}, {report.NAMES[peer]}")
-            try:
-                samples[peer].append(quietly(case, peer, repeats))
-            except BenchmarkError as error:
-                going.remove(peer)
-                samples[peer].clear()
-                failed.append(f"{case.title}: {report.NAMES[peer]}: {error}")
+
+    def failure(peer: str, error: BenchmarkError) -> None:
+        if peer in going:
+            going.remove(peer)
+            failed.append(f"{case.title}: {report.NAMES[peer]}: {error}")
+        samples[peer].clear()
+
+    with ExitStack() as stack:
+        servers = {peer: start(case, peer, server_core, stack, failure) for peer in peers}
+        running = [pid for pid, _ in servers.values() if pid]
+        for number in range(rounds):
+            turn = number % len(peers)
+            for peer in [peer for peer in peers[turn:] + peers[:turn] if peer in going]:
+                progress(f"{case.title}: round {number + 1} of {rounds}, {report.NAMES[peer]}")
+                try:
+                    samples[peer].append(quietly(case, peer, servers[peer], running, repeats))
+                except BenchmarkError as error:
+                    failure(peer, error)
     progress("")
     return samples
+
+
+def start(
+    case: Case, peer: str, core: int, stack: ExitStack, failure: Callable[[str, BenchmarkError], None]
+) -> Server:
+    """The server that all rounds of this peer share, if the case has one; it is ended with the stack."""
+    if case.server is None:
+        return NO_SERVER
+    running = serving(case.server(peer), core)
+
+    def end(*raised: Any) -> None:
+        try:
+            running.__exit__(None, None, None)
+        except BenchmarkError as error:
+            failure(peer, error)
+
+    try:
+        server = running.__enter__()
+    except BenchmarkError as error:
+        failure(peer, error)
+        return NO_SERVER
+    stack.push(end)
+    return server
 
 
 def progress(words: str) -> None:
@@ -137,14 +168,15 @@ def measure_all(options: argparse.Namespace) -> Summary:
             peers.append(peer)
     summary: Summary = {"machine": describe_machine(), "cases": {}, "absent": absent, "failed": failed}
     repeats = Repeats(REPEATS)
-    for case in all_cases(scale_of(options), options.rows, options.sizes, options.connections):
+    scale = scale_of(options)
+    for case in all_cases(scale, options.rows, options.sizes, options.connections):
         if missing := case.missing():
             absent.append(f"{case.title}: {missing}")
             continue
-        rounds = options.rounds or (1 if options.quick else min(ROUNDS, case.most_rounds))
+        rounds = options.rounds or (1 if options.quick else case.rounds)
         taking_part = [peer for peer in case.peers if peer in peers]
         if taking_part:
-            samples = measure_case(case, taking_part, rounds, failed, repeats)
+            samples = measure_case(case, taking_part, rounds, failed, repeats, scale.server_core)
             summary["cases"][case.key] = described = describe_case(case, samples)
             print(f"\n{case.title}\n{report.as_text(report.case_table(described))}", flush=True)
             if report.disturbed(described):
