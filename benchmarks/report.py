@@ -30,7 +30,8 @@ NOT_QUIET = 0.05
 
 INTRODUCTION = """\
 Side by side in one run: `make bench`. The server runs alone on one core, the load comes from another; the peers
-take turns, round by round, in many short rounds; figures are medians, ratios the medians of what each round gave. What each row does, and how fairness is kept, is in [benchmarks/README.md](../benchmarks/README.md)."""
+take turns, in many short rounds; figures are medians, ratios the medians of what each round gave. What each row
+does, and how fairness is kept, is in [benchmarks/README.md](../benchmarks/README.md)."""
 
 Table = list[list[str]]
 Column = tuple[str, str, Callable[[dict[str, list[float]]], str]]

@@ -7,7 +7,8 @@
                                          one case, two engines: the fast loop while working on the hot path
 
 Peers are interleaved (A B C D, B C D A, …) so that a machine that slows down for a while slows down all of
-them, and nobody always goes first. Rounds are many and short rather than few and long. A peer that fails is reported and left out of its case; the others go on.
+them, and nobody always goes first. Rounds are many and short rather than few and long. A peer that fails is
+reported and left out of its case; the others go on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import report
 from processes import BenchmarkError, Watch, choose_cores, compile_native, serving
@@ -108,47 +108,32 @@ def measure_case(
     going = list(peers)
 
     def failure(peer: str, error: BenchmarkError) -> None:
-        if peer in going:
-            going.remove(peer)
-            failed.append(f"{case.title}: {report.NAMES[peer]}: {error}")
+        going.remove(peer)
         samples[peer].clear()
-
-    with ExitStack() as stack:
-        servers = {peer: start(case, peer, server_core, stack, failure) for peer in peers}
-        running = [pid for pid, _ in servers.values() if pid]
-        for number in range(rounds):
-            turn = number % len(peers)
-            for peer in [peer for peer in peers[turn:] + peers[:turn] if peer in going]:
-                progress(f"{case.title}: round {number + 1} of {rounds}, {report.NAMES[peer]}")
-                try:
-                    samples[peer].append(quietly(case, peer, servers[peer], running, repeats))
-                except BenchmarkError as error:
-                    failure(peer, error)
-    progress("")
-    return samples
-
-
-def start(
-    case: Case, peer: str, core: int, stack: ExitStack, failure: Callable[[str, BenchmarkError], None]
-) -> Server:
-    """The server that all rounds of this peer share, if the case has one; it is ended with the stack."""
-    if case.server is None:
-        return NO_SERVER
-    running = serving(case.server(peer), core)
-
-    def end(*raised: Any) -> None:
-        try:
-            running.__exit__(None, None, None)
-        except BenchmarkError as error:
-            failure(peer, error)
+        failed.append(f"{case.title}: {report.NAMES[peer]}: {error}")
 
     try:
-        server = running.__enter__()
+        with ExitStack() as stack:
+            servers = dict.fromkeys(peers, NO_SERVER)
+            if case.server is not None:
+                for peer in peers:
+                    try:
+                        servers[peer] = stack.enter_context(serving(case.server(peer), server_core))
+                    except BenchmarkError as error:
+                        failure(peer, error)
+            running = [pid for pid, _ in servers.values() if pid]
+            for number in range(rounds):
+                turn = number % len(peers)
+                for peer in [peer for peer in peers[turn:] + peers[:turn] if peer in going]:
+                    progress(f"{case.title}: round {number + 1} of {rounds}, {report.NAMES[peer]}")
+                    try:
+                        samples[peer].append(quietly(case, peer, servers[peer], running, repeats))
+                    except BenchmarkError as error:
+                        failure(peer, error)
     except BenchmarkError as error:
-        failure(peer, error)
-        return NO_SERVER
-    stack.push(end)
-    return server
+        failed.append(f"{case.title}: {error}")  # A server was dead when it was to be ended.
+    progress("")
+    return samples
 
 
 def progress(words: str) -> None:

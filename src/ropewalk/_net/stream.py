@@ -12,10 +12,10 @@ is undone in the same handler costs nothing.
 The fast path is `_plain`: open, nothing waiting, nothing special. A write then is one store and one append, a flush one
 `send`. Whatever is not plain (a second write, a producer, a hard limit, closing) goes the slow way through an Outbox.
 
-States: sides.py, the two sides and the whole. While nothing is to be read or
-written the descriptor stays registered with mask 0: a reset is then noticed, and nothing spins (FAULTS section 1). The
-one exception is a paused stream whose both sides are shut: the kernel cannot be kept from saying so, so it is taken out
-of the poller and kept in `open_ends` until the user resumes.
+States: sides.py, the two sides and the whole. While nothing is to be read or written the descriptor stays registered with
+mask 0: a reset is then noticed, and nothing spins (FAULTS section 1). The one exception is a paused stream whose both
+sides are shut: the kernel cannot be kept from saying so, so it is taken out of the poller and kept in `open_ends` until
+the user resumes.
 
 Which way it ended is judged by the event bits and SO_ERROR, never by `recv` alone: after FIN and RST `recv` says b"".
 Rejected: sending inside `write`. Two small writes would be two packets, and errors would arise on the user's stack.
