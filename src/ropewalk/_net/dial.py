@@ -21,7 +21,6 @@ import errno
 import os
 import socket
 import struct
-from collections import deque
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -126,7 +125,8 @@ class Dial:
         self._deadline: DelayedCall | None = None
         self._stagger: DelayedCall | None = None
         self._look_up: Any = None
-        self._untried: deque[Candidate] = deque()
+        # The next one last.
+        self._untried: list[Candidate] = []
         self._attempts: list[Attempt] = []
         self._failures: list[tuple[FailedAttempt, BaseException]] = []
         self._since = 0.0
@@ -216,7 +216,7 @@ class Dial:
                 return
         self._state = DIAL[self._state, DialEvent.CONNECT]
         self._resolved_at = core.loop.now()
-        self._untried.extend(found)
+        self._untried.extend(reversed(found))
         self._try_next()
 
     # ---- addresses --------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Dial:
     def _try_next(self) -> None:
         """Start attempts until one is under way, or none is left."""
         while self._untried:
-            attempt = Attempt(self, *self._untried.popleft())
+            attempt = Attempt(self, *self._untried.pop())
             self._attempts.append(attempt)
             if attempt.start(self._core, self._bind_address, self._options):
                 if self._untried:
@@ -284,7 +284,7 @@ class Dial:
             self._self_connects += 1
             self._attempts.remove(attempt)
             attempt.undo()
-            self._untried.appendleft((attempt.family, attempt.sockaddr))
+            self._untried.append((attempt.family, attempt.sockaddr))
             if self._core.observers:
                 self._report_failed(attempt, "connected to itself", None)
         else:

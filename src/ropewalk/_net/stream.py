@@ -448,40 +448,52 @@ class Stream:
         """Send what waits as far as the kernel takes it, then see what follows from that."""
         if self._life is StreamState.CLOSED:
             return
-        if self._life is StreamState.ABORTING:
-            self._end(self._verdict)
-            return
         if self._out:
             # A fast write that the poller's "writable" outran; `flush` finds nothing left to do.
             self._leave_fast_path()
-        box = self._box
-        if box is not None and box.size and not self._send_some(box):
+        if self._life is not StreamState.ABORTING and not self._fill_kernel():
             return
-        waiting = box.size if box is not None else 0
-        flow = self._flow
-        if flow is not None and flow.drained(waiting, self._limits[1]):
-            if flow.streaming and self._core.observers:
-                # Why first: full and drained are told in turns, also where resuming fills it at once. Why paused until
-                # then: what an observer writes meanwhile must not pause it a second time.
-                flow.paused = True
-                self._core.report(self.number, Step.BUFFER_DRAINED)
-                flow.paused = False
-            # Why asked: that observer may have unregistered the producer, which is not to be called any more.
-            if self._flow is flow:
-                try:
-                    flow.producer.resumeProducing()
-                except BaseException as exc:
-                    self._user_raised(
-                        exc,
-                        "resumeProducing of a producer of %r raised; its connection is closed",
-                        with_reset=False,
-                    )
-            if self.disconnected:
-                return
-            waiting = box.size if box is not None else 0
-        if not waiting and self._flow is None and not self._all_sent():
-            return
-        self._rearm()
+        if self._life is StreamState.ABORTING:
+            self._end(self._verdict)
+        elif self._flow is not None or self.bytesBuffered or self._all_sent():
+            self._rearm()
+
+    def _fill_kernel(self) -> bool:
+        """Send what waits, and what a producer brings when it is resumed. Whether the stream is still there."""
+        for _ in range(_SENDS_PER_FLUSH):
+            box, flow = self._box, self._flow
+            if box is not None and box.size and not self._send_some(box):
+                return False
+            if flow is None or not flow.drained(box.size if box is not None else 0, self._limits[1]):
+                break
+            self._resume(flow)
+            if self._life is not StreamState.CONNECTED:
+                break
+        else:
+            # The producer is quicker than the kernel is full: others come first.
+            self._leave_fast_path()
+        return not self.disconnected
+
+    def _resume(self, flow: Flow) -> None:
+        """The producer may go on; what it writes now leaves in the same flush."""
+        if flow.streaming and self._core.observers:
+            # Why first: full and drained are told in turns, also where resuming fills it at once. Why paused until
+            # then: what an observer writes meanwhile must not pause it a second time.
+            flow.paused = True
+            self._core.report(self.number, Step.BUFFER_DRAINED)
+            flow.paused = False
+        # Why asked: that observer may have unregistered the producer, which is not to be called any more.
+        if self._flow is flow:
+            loop, was_due = self._loop, self._in_due
+            loop.serving = self
+            try:
+                flow.producer.resumeProducing()
+            except BaseException as exc:
+                loop.serving = None
+                message = "resumeProducing of a producer of %r raised; its connection is closed"
+                self._user_raised(exc, message, with_reset=False)
+            loop.serving = None
+            self._in_due = was_due
 
     def _send_some(self, box: Outbox) -> bool:
         """Whether the stream is still there afterwards."""
