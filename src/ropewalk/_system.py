@@ -63,6 +63,8 @@ class System(Protocol):
     def service_port(self, name: str, protocol: str) -> int: ...
     def open_reserve(self) -> Closable: ...
     def process_id(self) -> int: ...
+    # What has normalvariate and the like, for what is to be left to chance.
+    def random(self) -> Any: ...
 
 
 class RealSystem:
@@ -104,6 +106,11 @@ class RealSystem:
 
     def process_id(self) -> int:
         return os.getpid()
+
+    def random(self) -> Any:
+        import random  # Why here: five modules that only who retries needs; importing ropewalk stays cheap.
+
+        return random
 
 
 class LookUpThreads:

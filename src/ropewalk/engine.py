@@ -160,6 +160,11 @@ class Reactor:
     ) -> None:
         self.close()
 
+    @property
+    def random(self) -> Any:
+        """What back-offs and the like draw from: Python's module `random`; in a simulation, what its seed decides."""
+        return self._core.system.random()
+
     # ---- connecting and listening -----------------------------------------------------------------------------
 
     def connectTCP(

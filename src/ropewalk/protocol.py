@@ -260,8 +260,8 @@ class ReconnectingClientFactory(ClientFactory[P]):
     connector: IConnector | None = None
     # Where callLater is; None is the connector's reactor.
     clock: IReactorTime | None = None
-    # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable. None is Python's
-    # shared one.
+    # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable. None is the reactor's,
+    # which is Python's shared one, or in a simulation what its seed says.
     random: Any = None
     _delay: float | None = None
     _waits: dict[IConnector, Wait] | None = None
@@ -317,7 +317,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
         if self.maxRetries is not None and self.retries > self.maxRetries:
             self._tell("%r is given up after %d retries", connector, self.maxRetries)
             return
-        seconds = self._next_delay()
+        seconds = self._next_delay(connector)
         self._tell("%r will retry in %.1f seconds", connector, seconds)
         if self._waits is None:
             self._waits = {}
@@ -349,24 +349,26 @@ class ReconnectingClientFactory(ClientFactory[P]):
         self.retries = 0
         self.continueTrying = True
 
-    def _next_delay(self) -> float:
+    def _next_delay(self, connector: IConnector) -> float:
         """The wait to make now; the one after it grows from this one, jitter included."""
         seconds = min(self.delay, self.maxDelay)
         if self.jitter:
             # Why abs: a jitter near 1 draws negative numbers now and then, and no wait at all would stay none.
-            seconds = abs(self._source().normalvariate(seconds, seconds * self.jitter))
+            seconds = abs(self._source(connector).normalvariate(seconds, seconds * self.jitter))
         # Why mirrored and not cut: at the cap half of all clients would else come back at the very same moment.
         if seconds > self.maxDelay:
             seconds = min(abs(2 * self.maxDelay - seconds), self.maxDelay)
         self._delay = min(seconds * self.factor, self.maxDelay)
         return seconds
 
-    def _source(self) -> Any:
-        if self.random is None:
-            import random  # Why here: five modules that only who retries needs; importing ropewalk stays cheap.
-
-            return random
-        return self.random
+    def _source(self, connector: IConnector) -> Any:
+        if self.random is not None:
+            return self.random
+        # Why asked: the connector may be another engine's, or a double of a test.
+        source = getattr(getattr(connector, "reactor", None), "random", None)
+        if source is None:
+            import random as source  # Why here: five modules that only who retries needs.
+        return source
 
     def _tell(self, message: str, *args: object) -> None:
         if self.noisy:

@@ -86,6 +86,7 @@ class Loop:
         "_asleep",
         "_exit",
         "_fresh",
+        "_gone",
         "_process",
         "_rows",
         "_system",
@@ -122,6 +123,8 @@ class Loop:
         self._always_ready: dict[int, int] = {}
         self._asleep = False
         self._exit: BaseException | None = None
+        # Why it was given up, for whoever calls it all the same.
+        self._gone = ""
         self._process = system.process_id()
         try:
             self._waker = Waker(system.socket_pair())
@@ -384,17 +387,19 @@ class Loop:
         return self.thread == _FORKED
 
     def _foreign(self) -> str:
-        return (
+        return self._gone or (
             f"this reactor belongs to process {self._process}, this is process {self._system.process_id()}, "
             "forked from it; make a new Reactor() in the child"
         )
 
-    def disown(self) -> None:
+    def disown(self, why: str = "") -> None:
         """In a forked child: give everything up, touch nothing that the parent shares (forked.py).
 
+        Args: why: what is told to whoever calls it later, for a loop that is given up elsewhere: its machine has crashed.
         Why emptied in place: the child may be about to return into the middle of a turn, or of a settling.
         """
         self.thread = _FORKED
+        self._gone = why
         self._asleep = False
         self.serving = None
         watchers = list(self.watchers.values())

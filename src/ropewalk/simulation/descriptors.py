@@ -28,6 +28,12 @@ class File(Protocol):
     def describe(self) -> str:
         """What it is, for the ledger: one line."""
 
+    def close(self) -> None:
+        """The kernel's own closing of it, as when its process has ended."""
+
+    def vanish(self) -> None:
+        """Its machine has crashed: it has no number any more, and nobody is told."""
+
 
 class DescriptorTable:
     """The open descriptors of one host."""
@@ -63,6 +69,15 @@ class DescriptorTable:
         del self.files[number]
         heappush(self._free, number)
 
+    def vanish(self) -> None:
+        """All of them at once; numbers begin anew."""
+        files = list(self.files.values())
+        self.files.clear()
+        self._free.clear()
+        self._next = _FIRST
+        for file in files:
+            file.vanish()
+
     def _lowest(self) -> int:
         return self._free[0] if self._free else self._next
 
@@ -83,6 +98,9 @@ class Reserve:
         if self._number >= 0:
             self._table.remove(self._number)
             self._number = -1
+
+    def vanish(self) -> None:
+        self._number = -1
 
     def describe(self) -> str:
         return "reserve"

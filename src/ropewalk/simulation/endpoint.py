@@ -216,6 +216,12 @@ class Endpoint:
         self._received.clear()
         self.finish(0)
 
+    def vanish(self) -> None:
+        """The machine has crashed: nobody is told, neither the program nor the peer."""
+        self.owner = None
+        self._received.clear()
+        self.finish(0)
+
     # ---- what a packet does -----------------------------------------------------------------------------------
 
     def arrive(self, kind: int, payload: Any) -> None:

@@ -93,7 +93,7 @@ class Faults:
 
     def fail(
         self, call: str, error: int, nth: int = 1, times: int | None = 1, which: Which | None = None
-    ) -> None:
+    ) -> Callable[[], None]:
         """Let a call fail.
 
         Args:   call: one of `FALLIBLE`.
@@ -101,31 +101,56 @@ class Faults:
                 nth: which call from now on is the first to fail, from 1.
                 times: how many in a row; None until `clear`.
                 which: only calls on a socket for which this gives True; others are not counted.
+        Returns: a callable that takes the order back.
         Raises: ValueError for an unknown call or count.
         """
         if nth < 1 or (times is not None and times < 1):
             raise ValueError(f"nth and times count from 1, not nth={nth!r}, times={times!r}")
-        self._failing.setdefault(_known(call), []).append(_Failure(error, nth, times, which))
+        return self._order(call, _Failure(error, nth, times, which))
 
-    def failSometimes(self, call: str, errors: Iterable[int] | None = None, chance: float = 0.01) -> None:
+    def failSometimes(
+        self, call: str, errors: Iterable[int] | None = None, chance: float = 0.01
+    ) -> Callable[[], None]:
         """Let a call fail now and then, drawn from the world's seed.
 
         Args:   errors: one of these each time; None for all that the call may give.
                 chance: from 0 to 1, per call.
+        Returns: a callable that takes the order back.
         """
         choices = tuple(FALLIBLE[_known(call)] if errors is None else errors)
-        self._failing.setdefault(call, []).append(_Failure(choices[0], 1, None, None, chance, choices))
+        return self._order(call, _Failure(choices[0], 1, None, None, chance, choices))
 
-    def short(self, call: str, most: int, times: int | None = None) -> None:
+    def _order(self, call: str, failure: _Failure) -> Callable[[], None]:
+        self._failing.setdefault(_known(call), []).append(failure)
+
+        def take_back() -> None:
+            orders = self._failing.get(call, [])
+            if failure in orders:
+                orders.remove(failure)
+
+        return take_back
+
+    def isShort(self, call: str) -> bool:
+        """Whether there is an order of `short` for this call."""
+        return call in self._short
+
+    def short(self, call: str, most: int, times: int | None = None) -> Callable[[], None]:
         """Let `send` or `sendmsg` take, or `recv` give, at most so many bytes.
 
-        Args: times: for how many calls; None until `clear`.
+        Args:    times: for how many calls; None until `clear`.
+        Returns: a callable that takes the order back.
         """
         if call not in ("send", "sendmsg", "recv") or most < 1:
             raise ValueError(
                 f"send, sendmsg and recv can be short, by 1 byte or more, not {call!r} by {most!r}"
             )
-        self._short[call] = _Shortage(most, times)
+        shortage = self._short[call] = _Shortage(most, times)
+
+        def take_back() -> None:
+            if self._short.get(call) is shortage:
+                del self._short[call]
+
+        return take_back
 
     def clear(self, call: str | None = None) -> None:
         """Take all orders back, or those for one call; the counts stay."""

@@ -4,12 +4,17 @@ The reactor is the engine's own class over this host's `SimulatedSystem`, made w
 it turns while the simulation runs; or somebody calls `host.reactor.run()`, and then the reactor's own waiting moves the
 world. Both ways may be mixed: other hosts get their turns either way.
 
+A program that is to survive its machine is given to `onStart`: it is called with the reactor now, and again after each
+`restart`. Between lies a `crash` (the power is off: peers hear nothing, or a reset) or a `kill` (the kernel closes what the
+process had). The reactor of before is no more then; nothing of it is called back.
+
 It must never know what a turn does. The kernel's parts are plain attributes, for tests that look closely: `faults`,
 `descriptors`, `stack`, `pollers`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.simulation.addresses import canonical
@@ -18,14 +23,19 @@ from ropewalk.simulation.faults import Faults
 from ropewalk.simulation.ledger import Ledger, read
 from ropewalk.simulation.names import Directory
 from ropewalk.simulation.network import Network, is_loopback
+from ropewalk.simulation.simulated_poller import SimulatedPoller
 from ropewalk.simulation.stack import Stack
 from ropewalk.simulation.system import SimulatedSystem
-from ropewalk.simulation.world import World
+from ropewalk.simulation.world import START, SimulationError, World
 
 if TYPE_CHECKING:
     from ropewalk.engine import Reactor
     from ropewalk.simulation.driver import Driver
-    from ropewalk.simulation.simulated_poller import SimulatedPoller
+
+# What a host's wall clock shows when the world begins, in seconds since 1970: 2026-01-01T00:00:00Z.
+_WALL_START = 1_767_225_600.0
+
+Program = Callable[["Reactor"], object]
 
 
 class Host:
@@ -39,6 +49,7 @@ class Host:
         network: Network,
         directory: Directory,
         driver: Driver,
+        observe: Callable[[Host], Callable[[Any], object]] | None = None,
     ) -> None:
         self.name = name
         self.number = number
@@ -56,6 +67,13 @@ class Host:
         self._driver = driver
         self._reactor: Reactor | None = None
         self._was_started = False
+        self._observe = observe
+        self._programs: list[Program] = []
+        # How often its program has ended by a crash or a kill.
+        self.boots = 0
+        self.isDown = False
+        self.isPaused = False
+        self._clock_offset = 0.0
         # How often this host is under way: in a turn of its own, or waiting in one. It is not given another meanwhile.
         self._depth = 0
 
@@ -65,9 +83,13 @@ class Host:
     def reactor(self) -> Reactor:
         """This host's reactor, made at first use; it is started when the world first moves."""
         if self._reactor is None:
+            if self.isDown:
+                raise SimulationError(f"host {self.name!r} is down; restart() comes first")
             from ropewalk.engine import Reactor
 
             self._reactor = Reactor(system=self.system)
+            if self._observe is not None:
+                self._reactor.observers.append(self._observe(self))
         return self._reactor
 
     def start(self) -> None:
@@ -75,6 +97,16 @@ class Host:
         self._was_started = True
         if not self.reactor.running:
             self.reactor.startRunning()
+
+    def onStart(self, program: Program) -> Program:
+        """Let the host run a program: called with its reactor now, and again after each `restart`.
+
+        Returns: the program, so that this can be a decorator.
+        """
+        self._programs.append(program)
+        if not self.isDown:
+            program(self.reactor)
+        return program
 
     def close(self) -> None:
         """Close the reactor, if there is one: its connections are told, its descriptors given back."""
@@ -86,6 +118,101 @@ class Host:
     def ledger(self) -> Ledger:
         """Everything that is open on this host."""
         return read(self)
+
+    @property
+    def comesBack(self) -> bool:
+        """Whether it has a program that `restart` would start again."""
+        return bool(self._programs)
+
+    # ---- what becomes of the machine --------------------------------------------------------------------------
+
+    def crash(self, resets: bool = False) -> None:
+        """The power goes off: its program and its kernel forget everything, and no packet leaves any more.
+
+        Args:   resets: whether each peer gets an RST, as from a machine that stands before it; else they hear nothing, until
+                they send something, or their keep-alive does, after `restart`.
+        Raises: SimulationError if it is down already, or in the middle of a turn of its own.
+        """
+        self._check_may_fall("crash")
+        self.world.record(self.number, "crash", int(resets))
+        self.stack.go_down(resets)
+        self.descriptors.vanish()
+        self.pollers.clear()
+        self._end_program("has crashed")
+
+    def kill(self) -> None:
+        """The program is killed, as by SIGKILL; the kernel closes what it had: peers get a FIN, or an RST where data was
+        left unread.
+
+        Raises: as `crash`.
+        """
+        self._check_may_fall("kill")
+        self.world.record(self.number, "kill")
+        # Why pollers first: what is closed while a poller has it would be held against the program.
+        files = list(self.descriptors.files.values())
+        for file in sorted(files, key=lambda each: not isinstance(each, SimulatedPoller)):
+            file.close()
+        self._end_program("was killed")
+
+    def restart(self) -> None:
+        """Start the machine, and its programs, after a crash or a kill.
+
+        Raises: SimulationError if it is not down; whatever a program of `onStart` raises.
+        """
+        if not self.isDown:
+            raise SimulationError(f"host {self.name!r} is not down, it cannot be restarted")
+        self.world.record(self.number, "restart")
+        self.isDown = False
+        self.stack.come_up()
+        for program in list(self._programs):
+            program(self.reactor)
+
+    def pause(self) -> None:
+        """Give its program no time, until `resume`, as by SIGSTOP. The kernel goes on: data is taken in until buffers are full.
+
+        Raises: SimulationError in the middle of a turn of its own.
+        """
+        self._check_not_in_turn("pause")
+        self.isPaused = True
+
+    def resume(self) -> None:
+        """Let a paused program go on; timers that became due meanwhile are late."""
+        self.isPaused = False
+
+    def _check_may_fall(self, how: str) -> None:
+        if self.isDown:
+            raise SimulationError(f"{how}: host {self.name!r} is down already")
+        self._check_not_in_turn(how)
+
+    def _check_not_in_turn(self, how: str) -> None:
+        if self._depth:
+            raise SimulationError(
+                f"{how}: host {self.name!r} is in the middle of its own turn; use sim.at(sim.now, host.{how}), "
+                "and let sim.run move the world, not its reactor.run"
+            )
+
+    def _end_program(self, how: str) -> None:
+        self.boots += 1
+        self.isDown = True
+        self.isPaused = self._was_started = False
+        reactor, self._reactor = self._reactor, None
+        if reactor is not None:
+            reactor._loop.disown(
+                f"host {self.name!r} {how}: this reactor is no more, and host.reactor is a new one after restart()"
+            )
+
+    # ---- its wall clock ---------------------------------------------------------------------------------------
+
+    @property
+    def wallClock(self) -> float:
+        """Seconds since 1970 as this host believes, for programs that would ask time.time(); the engine never does."""
+        return _WALL_START + self.world.now - START + self._clock_offset
+
+    def stepWallClock(self, seconds: float) -> None:
+        """Set the wall clock forward, or back; nothing that the engine does may depend on it (FAULTS E2)."""
+        self._clock_offset += seconds
+
+    # ---- the kernel's limits ----------------------------------------------------------------------------------
 
     @property
     def descriptorLimit(self) -> int:
@@ -120,7 +247,7 @@ class Host:
         """Whether it cannot be given a turn, or a turn would find nothing to do."""
         # hot: asked of every host at every step.
         reactor = self._reactor
-        if reactor is None or self._depth or not self._is_running(reactor):
+        if reactor is None or self._depth or self.isPaused or not self._is_running(reactor):
             return True
         loop = reactor._loop
         if loop.has_work():
@@ -133,7 +260,7 @@ class Host:
     def next_deadline(self) -> float | None:
         """When its next timer is due; None if it has none, or cannot be given a turn."""
         reactor = self._reactor
-        if reactor is None or self._depth or not self._is_running(reactor):
+        if reactor is None or self._depth or self.isPaused or not self._is_running(reactor):
             return None
         return reactor._loop.next_deadline()
 

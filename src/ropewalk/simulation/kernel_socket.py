@@ -122,6 +122,11 @@ class SimulatedSocket:
             endpoint.close()
         self._release_port()
 
+    def vanish(self) -> None:
+        """Its machine has crashed. What became of its connection is the stack's business."""
+        self._fd = -1
+        self._binding = self._listener = self._endpoint = None
+
     def changed(self) -> None:
         self.watched.changed()
 

@@ -52,12 +52,14 @@ class Record:
 class Directory:
     """All names, and all services."""
 
-    __slots__ = ("_records", "_world", "services")
+    __slots__ = ("_records", "_world", "outage", "services")
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._records: dict[str, Record] = {"localhost": Record(["::1", "127.0.0.1"], 0.0)}
         self.services = dict(_SERVICES)
+        # The error of getaddrinfo that every look-up gives at the moment, but those that ask nobody; None for none.
+        self.outage: int | None = None
 
     def write(self, name: str, record: Record) -> None:
         self._records[_folded(name)] = record
@@ -66,9 +68,9 @@ class Directory:
         self, name: str, port: int | str, family: int, kind: int, done: Callable[[Any], object]
     ) -> float | None:
         """Let `done` be called with the answer, later; after how many seconds, or None if never."""
-        record = self._records.get(_folded(name)) or _literal(name)
-        if record is None:
-            record = Record(error=socket.EAI_NONAME)
+        record = _literal(name) or self._records.get(_folded(name)) or Record(error=socket.EAI_NONAME)
+        if self.outage is not None and record.delay:
+            record = Record(error=self.outage)
         if record.is_silent:
             return None
         self._world.after(record.delay, done, self._answer(record, port, family, kind))

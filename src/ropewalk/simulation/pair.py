@@ -89,6 +89,11 @@ class PairEnd:
             self._peer.watched.changed()
             self._peer = None
 
+    def vanish(self) -> None:
+        self._fd = -1
+        self._peer = None
+        self._received.clear()
+
     def readiness(self) -> int:
         bits = OUT if self._peer is not None and self._peer._size < _CAPACITY else 0
         if self._peer is None or self._peer._fd < 0:

@@ -54,7 +54,12 @@ class Patience:
 
     def _look(self, endpoint: Endpoint, last_heard: float) -> None:
         del self._waiting[endpoint]
-        if endpoint.wire is None or not endpoint.wire.is_cut or endpoint.state in OVER:
+        if endpoint.wire is None or endpoint.state in OVER:
+            return
+        if not endpoint.wire.is_cut:
+            if endpoint.peer is not None and endpoint.peer.is_over:
+                # The peer's machine has crashed and is up again: it answers a probe with a reset.
+                endpoint.arrive_reset()
             return
         if endpoint.last_heard > last_heard:
             self.worry(endpoint)

@@ -96,6 +96,10 @@ class PortTable:
         if not holders:
             del self._bound[binding.port]
 
+    def vanish(self) -> None:
+        """The machine has crashed: nobody holds anything."""
+        self._bound.clear()
+
     def holders(self) -> list[Binding]:
         return [binding for bucket in self._bound.values() for binding in bucket]
 

@@ -113,6 +113,11 @@ class SimulatedPoller:
             self._host.descriptors.remove(fd)
             self._host.pollers.remove(self)
 
+    def vanish(self) -> None:
+        self._fd = -1
+        for each in (self._masks, self._files, self._heard, self._passed_over):
+            each.clear()
+
     def describe(self) -> str:
         return "poller"
 

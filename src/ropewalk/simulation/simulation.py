@@ -13,6 +13,7 @@ and on nothing else: the same program with the same seed leaves the same trace, 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +22,7 @@ from ropewalk.simulation.endpoint import Endpoint
 from ropewalk.simulation.host import Host
 from ropewalk.simulation.names import Directory, Record
 from ropewalk.simulation.network import Network, Path, Route
+from ropewalk.simulation.storm import Storm
 from ropewalk.simulation.tcp_states import OVER, TcpState
 from ropewalk.simulation.world import SimulationDeadlock, SimulationError, World
 
@@ -35,10 +37,21 @@ class Simulation:
 
     Args:   seed: a number or a text; all that is left to chance is drawn from it.
             keepTrace: keep the rows of the trace, for `trace()`; the digest is there always.
+            observe: gives each host's reactor an observer (`Reactor.observers`) when the reactor is made.
     """
 
-    def __init__(self, seed: int | str = 0, keepTrace: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int | str = 0,
+        keepTrace: bool = False,
+        observe: Callable[[Host], Callable[[Any], object]] | None = None,
+    ) -> None:
         self.seed = seed
+        # For programs and tests that want to leave something to chance: draw from here, and the seed decides.
+        self.random = random.Random(f"program {seed}")
+        self._observe = observe
+        # Those there were, and those there are.
+        self.storms: list[Storm] = []
         self._world = World(seed, keepTrace)
         self._network = Network(self._world)
         self._directory = Directory(self._world)
@@ -64,7 +77,8 @@ class Simulation:
             raise ValueError(f"a simulation has {_MOST_HOSTS} hosts at most")
         if addresses is None:
             addresses = [f"10.0.{number >> 8}.{number & 255}", f"fd00::{number:x}"]
-        host = Host(name, number, list(addresses), self._network, self._directory, self._driver)
+        made = (self._network, self._directory, self._driver, self._observe)
+        host = Host(name, number, list(addresses), *made)
         self._hosts[name] = host
         self._driver.hosts.append(host)
         self._directory.write(name, Record(host.addresses))
@@ -137,6 +151,19 @@ class Simulation:
         """
         self._network.set_route(address, Route(delay, error, lost))
 
+    def path(self, one: str | Host, other: str | Host) -> Path:
+        """The way of packets from one host to another: its latency, jitter, bandwidth and loss, to be read and set."""
+        return self._paths(one, other)[0]
+
+    def isPartitioned(self, one: str | Host, other: str | Host) -> bool:
+        """Whether `partition` holds between two hosts."""
+        return self.path(one, other).is_cut
+
+    @property
+    def names(self) -> Directory:
+        """What all names answer."""
+        return self._directory
+
     def reset(self, connection: Any) -> None:
         """Reset a connection from outside, as a broken middlebox does: both ends get an RST now.
 
@@ -146,6 +173,16 @@ class Simulation:
         for end in (endpoint, endpoint.peer):
             if end is not None and end.state not in OVER:
                 end.arrive_reset()
+
+    def storm(self, seconds: float, **how: Any) -> Storm:
+        """Let misfortunes drawn from the seed strike from now on, for so many seconds, and undo them all at the end.
+
+        Args:    how: as for `Storm`: which kinds, how often.
+        Returns: the Storm, whose `log` tells what has happened.
+        """
+        storm = Storm(self, seconds, **how)
+        self.storms.append(storm)
+        return storm
 
     def connections(self) -> list[Endpoint]:
         """The connecting ends of all connections, established and not over; the oldest first."""

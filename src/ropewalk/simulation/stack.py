@@ -159,6 +159,27 @@ class Stack:
             endpoint.binding = None
             self.ports.release(binding)
 
+    # ---- the machine ------------------------------------------------------------------------------------------
+
+    def go_down(self, resets: bool) -> None:
+        """Crash: whatever is open is gone, without a word, or with a reset to each peer."""
+        peers = [each.peer for each in self._connections.values() if each.peer is not None]
+        self.is_up = False
+        for endpoint in list(self._connections.values()):
+            endpoint.vanish()
+        self._listeners.clear()
+        self.ports.vanish()
+        for peer in peers:
+            if peer.stack is self:
+                continue
+            peer.stack.worry(peer)
+            if resets:
+                path = self.network.path(self.host, peer.stack.host)
+                self.world.at(path.arrival(self.world, 0), peer.arrive_reset)
+
+    def come_up(self) -> None:
+        self.is_up = True
+
     def worry(self, endpoint: Endpoint) -> None:
         self._patience.worry(endpoint)
 

@@ -9,6 +9,7 @@ Source: the contract; accept(2) for what becomes of a connection whose accept fa
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 # Source: net.core.somaxconn, 4096 since Linux 5.4.
 _SOMAXCONN = 4096
-# The first host's process id; any number that no real process would be hurt by.
-_FIRST_PROCESS = 4_000_000
+# The first host's process id; any number that no real process would be hurt by. Each boot has one of its own.
+_FIRST_PROCESS = 5_000_000
+_PROCESSES_PER_BOOT = 100_000
 # Errors of accept that stay with the listener; after any other the connection is gone from the queue.
 _CONNECTION_STAYS = (
     errno.EAGAIN,
@@ -51,6 +53,7 @@ class SimulatedSystem:
         self._host = host
         self.iov_max = IOV_MAX
         self.backlog = _SOMAXCONN
+        self._random = random.Random(f"reactor {host.world.seed} {host.number}")
 
     @property
     def faults(self) -> Faults:
@@ -114,7 +117,14 @@ class SimulatedSystem:
     ) -> None:
         ours = self._host
         ours.world.record(ours.number, "look up", host)
-        ours.directory.look_up(host, port, family, kind, done)
+        boot = ours.boots
+
+        def answer(result: Any) -> None:
+            # Why asked: who wanted to know may have crashed.
+            if ours.boots == boot:
+                done(result)
+
+        ours.directory.look_up(host, port, family, kind, answer)
 
     def service_port(self, name: str, protocol: str) -> int:
         return self._host.directory.service_port(name, protocol)
@@ -124,4 +134,7 @@ class SimulatedSystem:
         return Reserve(self._host.descriptors)
 
     def process_id(self) -> int:
-        return _FIRST_PROCESS + self._host.number
+        return _FIRST_PROCESS + self._host.number + self._host.boots * _PROCESSES_PER_BOOT
+
+    def random(self) -> random.Random:
+        return self._random

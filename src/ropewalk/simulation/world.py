@@ -67,11 +67,23 @@ class Happening:
 class World:
     """One clock, one heap of happenings, one source of chance."""
 
-    __slots__ = ("_digest", "_heap", "_keep", "_rows", "_serial", "foreground", "now", "random", "trace")
+    __slots__ = (
+        "_digest",
+        "_heap",
+        "_keep",
+        "_rows",
+        "_serial",
+        "foreground",
+        "now",
+        "random",
+        "seed",
+        "trace",
+    )
 
     def __init__(self, seed: int | str, keep_trace: bool = False) -> None:
         # Why a str: Random hashes a str with SHA-512 (version 2), the same in every process and on every Python.
         self.random = random.Random(str(seed))
+        self.seed = seed
         self.now = START
         self.foreground = 0
         self._heap: list[tuple[float, float, int, Happening]] = []
