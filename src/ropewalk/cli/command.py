@@ -6,6 +6,7 @@ stderr, beginning with the tool's name.
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,38 @@ def _timeline(path: Path, form: str) -> str:
     except ValueError as exc:
         raise click.BadParameter(f"{path}: {exc}", param_hint="--timeline") from exc
     return timeline.mermaid() if form == "mermaid" else timeline.text()
+
+
+@ropewalk.command(short_help="A file's simulated tests, under many seeds.")
+@click.argument(
+    "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+)
+@click.option(
+    "--seeds", metavar="N", type=click.IntRange(1), help="0 to N - 1 for each test; else what each says."
+)
+@click.option("--seed", metavar="SEED", help="Just this one, a number or a text.")
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="one for each processor",
+    help="Processes at once.",
+)
+@click.option("--only", metavar="NAME", help="Just this test.")
+def simulate(path: Path, seeds: int | None, seed: str | None, jobs: int, only: str | None) -> None:
+    """Run the functions of FILE that are decorated with ropewalk.testing.simulate, each in many simulated worlds.
+
+    Of the seeds that fail, the shortest is told in full: the misfortunes, what every connection did, the error.
+    The exit status is 0 if no seed failed, 1 if one did.
+    """
+    from ropewalk.cli.simulate import simulate as run
+    from ropewalk.testing.seeds import seed_of
+
+    if seed is not None and seeds is not None:
+        raise click.UsageError("--seed and --seeds exclude each other")
+    outcome = run(path, seeds, None if seed is None else seed_of(seed), jobs, only)
+    _leave(outcome.status, outcome.message)
 
 
 @ropewalk.command(short_help="Three connections, shown as they happen and explained.")

@@ -48,15 +48,11 @@ def _count(text: str) -> int:
 
 def _seed(config: pytest.Config) -> Seed | None:
     text: str | None = config.getoption(_SEED)
-    return None if text is None else seed_of(text)
+    if text is None:
+        return None
+    from ropewalk.testing.seeds import seed_of
 
-
-def seed_of(text: str) -> Seed:
-    """The seed that a command line names: a number if it is one, else a text."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
+    return seed_of(text)
 
 
 @pytest.fixture

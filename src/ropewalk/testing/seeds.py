@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from ropewalk.defer import Deferred, maybeDeferred
+from ropewalk.event import Event
 from ropewalk.failure import Failure
 from ropewalk.observe import Recorder
 from ropewalk.simulation import Host, Simulation
 
-__all__ = ["Outcome", "Settings", "Verdict", "run_seeds", "settings_of", "simulate"]
+__all__ = ["Outcome", "Settings", "Verdict", "run_seeds", "seed_of", "settings_of", "simulate"]
 
 Seed = int | str
 F = TypeVar("F", bound=Callable[..., object])
@@ -161,16 +162,26 @@ def settings_of(function: object) -> Settings | None:
     return found if isinstance(found, Settings) else None
 
 
+def seed_of(text: str) -> Seed:
+    """The seed that a command line names: a number if it is one, else a text."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
 def run_seeds(
     function: Callable[..., object],
     settings: Settings,
     arguments: Mapping[str, Any] | None = None,
     failing: tuple[type[BaseException], ...] = (Exception,),
+    again: bool = True,
 ) -> Verdict:
     """Run a test with each seed; with the shortest that failed once more, observed.
 
     Args:   arguments: what the test is called with besides `simulation`.
             failing: exceptions that are failures; any other leaves.
+            again: False leaves `show` to the caller, who has more seeds.
     """
     verdict = Verdict()
     for seed in settings.seeds:
@@ -183,7 +194,8 @@ def run_seeds(
             verdict.failed.append(outcome)
             if len(verdict.failed) >= MOST_FAILURES:
                 break
-    show(verdict, function, settings, arguments or {}, failing)
+    if again:
+        show(verdict, function, settings, arguments or {}, failing)
     return verdict
 
 
@@ -211,12 +223,11 @@ def run_seed(
     is_observed: bool = False,
 ) -> Outcome:
     """Run a test in one world."""
-    recorders: list[tuple[str, Recorder]] = []
+    recordings: list[Recording] = []
 
-    def observe(host: Host) -> Recorder:
-        recorder = Recorder()
-        recorders.append((host.name + (f", boot {host.boots + 1}" if host.boots else ""), recorder))
-        return recorder
+    def observe(host: Host) -> Recording:
+        recordings.append(Recording(host))
+        return recordings[-1]
 
     outcome = Outcome(seed)
     sim = Simulation(seed, observe=observe if is_observed else None)
@@ -233,7 +244,7 @@ def run_seed(
         outcome.turns, outcome.virtualSeconds = sim.turns, sim.now - start
         outcome.traceHash = sim.traceHash()
         if is_observed:
-            outcome.told = "\n\n".join(_told(sim, recorders, logged))
+            outcome.told = "\n\n".join(_told(sim, start, recordings, logged))
         sim.close()
     return outcome
 
@@ -250,16 +261,36 @@ def _finish(sim: Simulation, result: object) -> None:
         results[0].raiseException()
 
 
-def _told(sim: Simulation, recorders: list[tuple[str, Recorder]], logged: _Listening) -> Iterator[str]:
+def _told(sim: Simulation, start: float, recordings: list[Recording], logged: _Listening) -> Iterator[str]:
     for storm in sim.storms:
         if storm.log:
-            lines = (f"{time - storm.starts:10.3f} s  {what}" for time, what in storm.log)
+            lines = (f"{time - start:10.3f} s  {what}" for time, what in storm.log)
             yield "storm:\n" + "\n".join(lines)
-    for name, recorder in recorders:
-        for timeline in recorder.timelines():
-            yield f"{name}: {timeline.text()}"
+    connections = [each for recording in recordings for each in recording.told()]
+    # Why sorted: what happened at the same time on several hosts is read together.
+    for began, text in sorted(connections, key=lambda each: each[0]):
+        yield f"at {began - start:.3f} s, {text}"
     if logged.records:
         yield "logged:\n" + "\n".join(logged.lines())
+
+
+class Recording:
+    """An observer of one reactor: what became of each of its connections, and when that began."""
+
+    def __init__(self, host: Host) -> None:
+        self._name = host.name + (f", boot {host.boots + 1}" if host.boots else "")
+        self._recorder = Recorder()
+        self._began: dict[int, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        self._began.setdefault(event.connection, event.time)
+        self._recorder(event)
+
+    def told(self) -> list[tuple[float, str]]:
+        return [
+            (self._began[number], f"{self._name}: {self._recorder.timeline(number).text()}")
+            for number in self._recorder
+        ]
 
 
 class _Listening(logging.Handler):
