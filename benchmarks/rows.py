@@ -21,7 +21,7 @@ from processes import BUILD, BenchmarkError, loader_command, peer_command, run_j
 
 ENGINES = ("ropewalk", "uvloop", "twisted", "asyncio")
 WITH_C = (*ENGINES, "c")
-ROWS = ("echo", "crowd", "stream", "churn", "connect", "idle", "timers", "threads", "resp", "web")
+ROWS = ("echo", "crowd", "stream", "churn", "connect", "idle", "timers", "threads", "resp", "web", "simulation")
 
 MEBIBYTE = 1 << 20
 CONNECT_ADDRESSES = 8  # × 28 000 ports: enough for every round of every peer within TIME_WAIT's minute
@@ -49,6 +49,7 @@ class Scale:
     links: int = 100_000
     calls: int = 400_000
     requests: int = 50_000
+    simulated: int = 20_000
 
     def limit(self, seconds: float = 0.0) -> float:
         """How long a measurement of so many seconds may take before it counts as failed."""
@@ -104,6 +105,7 @@ def all_cases(
         "threads": _threads,
         "resp": _resp,
         "web": _web,
+        "simulation": _simulation,
     }
     for row, make in makers.items():
         if row in chosen:
@@ -242,6 +244,15 @@ def _threads(scale: Scale) -> list[Case]:
 
     title = f"callFromThread, {scale.calls} from two threads"
     return [Case("threads", "threads", title, "calls/s", "rate", measure, ENGINES)]
+
+
+def _simulation(scale: Scale) -> list[Case]:
+    def measure(peer: str, _: Server) -> Figures:
+        command = peer_command("simulated", peer, scale.simulated)
+        return _with_rate(run_json(command, scale.server_core, scale.limit()))
+
+    title = f"simulated kernel, {scale.simulated} messages and echoes"
+    return [Case("simulation", "simulation", title, "events/s", "rate", measure, ("ropewalk",))]
 
 
 def _resp(scale: Scale) -> list[Case]:

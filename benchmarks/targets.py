@@ -73,4 +73,5 @@ TARGETS: tuple[Target, ...] = (
     *_rates("threads", twisted=2.0),
     *_rates("resp-1", twisted=1.5),
     *_rates("resp-16", twisted=1.5),
+    Target("simulation", "rate", "≥", 50_000, None, "events/s"),
 )

@@ -245,24 +245,30 @@ class Host:
 
     def is_idle(self) -> bool:
         """Whether it cannot be given a turn, or a turn would find nothing to do."""
-        # hot: asked of every host at every step.
+        # hot: asked of every host at every step; so what is most often the answer comes first.
         reactor = self._reactor
-        if reactor is None or self._depth or self.isPaused or not self._is_running(reactor):
+        if reactor is None or self._depth or self.isPaused:
             return True
+        if not self._was_started:
+            self.start()
         loop = reactor._loop
+        for poller in self.pollers:
+            if poller.is_ready():
+                return not reactor.running
         if loop.has_work():
-            return False
+            return not reactor.running
         deadline = loop.next_deadline()
-        if deadline is not None and deadline <= self.world.now:
-            return False
-        return not any(poller.is_ready() for poller in self.pollers)
+        return deadline is None or deadline > self.world.now or not reactor.running
 
     def next_deadline(self) -> float | None:
         """When its next timer is due; None if it has none, or cannot be given a turn."""
         reactor = self._reactor
-        if reactor is None or self._depth or self.isPaused or not self._is_running(reactor):
+        if reactor is None or self._depth or self.isPaused:
             return None
-        return reactor._loop.next_deadline()
+        if not self._was_started:
+            self.start()
+        deadline = reactor._loop.next_deadline()
+        return deadline if deadline is not None and reactor.running else None
 
     def turn(self) -> None:
         """One turn of its loop, without waiting."""
@@ -283,11 +289,6 @@ class Host:
     @property
     def is_in_turn(self) -> bool:
         return self._depth > 0
-
-    def _is_running(self, reactor: Reactor) -> bool:
-        if not self._was_started:
-            self.start()
-        return reactor.running
 
     def __repr__(self) -> str:
         return f"<Host {self.name} {', '.join(self.addresses)}>"
