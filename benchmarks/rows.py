@@ -21,7 +21,19 @@ from processes import BUILD, BenchmarkError, loader_command, peer_command, run_j
 
 ENGINES = ("ropewalk", "uvloop", "twisted", "asyncio")
 WITH_C = (*ENGINES, "c")
-ROWS = ("echo", "crowd", "stream", "churn", "connect", "idle", "timers", "threads", "resp", "web", "simulation")
+ROWS = (
+    "echo",
+    "crowd",
+    "stream",
+    "churn",
+    "connect",
+    "idle",
+    "timers",
+    "threads",
+    "resp",
+    "web",
+    "simulation",
+)
 
 MEBIBYTE = 1 << 20
 CONNECT_ADDRESSES = 8  # × 28 000 ports: enough for every round of every peer within TIME_WAIT's minute

@@ -19,6 +19,8 @@ class Boom(Exception):
     """Raised by players on purpose."""
 
 
+# States of those that will be told no more: what was told, or the program is no more.
+OVER = ("lost", "gone")
 # What may be called back while a call of the user's has not returned; anything else breaks I4.
 MAY_CALL_BACK: dict[str, set[str]] = {
     "write": {"pauseProducing"},
@@ -114,6 +116,14 @@ class End(Protocol):
         self.ask("loseConnection")
         if is_first:
             self.world.expect_progress(self)
+
+    def vanish(self) -> None:
+        """Its program is no more: nothing may be called back from now on."""
+        self.state = "gone"
+        self.lost_at = self.world.sim.now
+        if self.producer is not None:
+            self.producer.is_over = True
+            self.producer = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.owner!r} on {self.host.name} {self.state}>"
@@ -325,7 +335,8 @@ class Calls(ReconnectingClientFactory):
         late = self.world.sim.now - self.since - self.timeout
         stops = self.world.stopped.get(self.host.name, [])
         # Why: begun while its reactor stands still, an attempt has no time of its own.
-        fits = late < 1e-6 or any(stop <= self.world.sim.now and self.since <= stop + 2 for stop in stops)
+        fits = late < 1e-6 or self.world.had_no_time(self.host, self.since)
+        fits |= any(stop <= self.world.sim.now and self.since <= stop + 2 for stop in stops)
         self.world.check(fits, self, f"J2 failed {late} s after its timeout")
         self._outcome(connector, reason)
         self.world.act(self, "clientConnectionFailed")
@@ -348,6 +359,12 @@ class Calls(ReconnectingClientFactory):
         if self.relay is not None and self.relay.state == "made":
             self.relay.lose()
 
+    def vanish(self) -> None:
+        """Its program is no more."""
+        self.state = "gone"
+        self.connector = self.end = self.relay = self._waits = None
+        self.continueTrying = False
+
     def __repr__(self) -> str:
         return f"<Calls {self.state} on {self.host.name}>"
 
@@ -356,6 +373,8 @@ class Serves(ServerFactory):
     """A server."""
 
     noisy = False
+
+    is_gone = False
 
     def __init__(self, world: World, host: Any, is_proxy: bool) -> None:
         self.world = world
@@ -372,7 +391,7 @@ class Serves(ServerFactory):
         self.world.called(self, "stopFactory", self.stops == self.starts)
 
     def buildProtocol(self, addr: Any) -> End | None:
-        self.world.called(self, "buildProtocol", True)
+        self.world.called(self, "buildProtocol", not self.is_gone)
         if self.world.draw_refusal():
             return None
         if self.is_proxy and self.world.chance.random() < 0.5:

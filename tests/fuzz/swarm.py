@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from ropewalk import TCPOptions
 from ropewalk.error import CannotListenError
 from ropewalk.event import Event
 from ropewalk.simulation import FALLIBLE, Host, Simulation
-from tests.fuzz.players import MAY_CALL_BACK, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
+from tests.fuzz.players import MAY_CALL_BACK, OVER, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
 
 WILD_SECONDS = 15.0
 CALM_SECONDS = 20.0
@@ -85,6 +86,9 @@ class World:
         # Hosts that were stopped, at what times; and those that are stopped now, and have no time of their own.
         self.stopped: dict[str, list[float]] = {}
         self.down: set[str] = set()
+        # How often a host fell, by how; and when each that had no time for a while went on.
+        self.falls: Counter[str] = Counter()
+        self.went_on: dict[str, float] = {}
         self._calls: list[str] = []
         self.hosts: list[Host] = []
         self._build()
@@ -93,7 +97,7 @@ class World:
 
     def _build(self) -> None:
         sim, chance = self.sim, self.chance
-        self.hosts = [sim.host(f"host{number}") for number in range(chance.randint(1, 4))]
+        self.hosts = [sim.host(f"host{number}") for number in range(chance.randint(1, 5))]
         # How often a player does nothing.
         self.quiet = chance.choice([0.3, 0.5, 0.8])
         self.most_bytes = chance.choice([10, 2_000, 20_000, 150_000])
@@ -121,6 +125,10 @@ class World:
                 self.was_cut = True
                 sim.at(when, sim.partition, one, other)
                 sim.at(when + chance.random() * 20, sim.heal, one, other)
+        if self.has_faults and chance.random() < 0.3:
+            for _ in range(chance.randint(1, 3)):
+                happens = chance.choice([self._pause, self._fall])
+                sim.at(sim.now + chance.random() * 8, happens, chance.choice(self.hosts))
 
     def _set_up(self, host: Host) -> None:
         chance = self.chance
@@ -349,11 +357,13 @@ class World:
 
     def _do_stop_listening(self, who: Any, where: str) -> None:
         port = self.ports[self.hosts.index(who.host)]
+        if port is None:
+            return
         self.inside("stopListening", port.stopListening)
         who.host.reactor.callLater(self.chance.random() * 3, self._listen_again, port)
 
     def _listen_again(self, port: Any) -> None:
-        if not port.connected and not self.is_over:
+        if port is not None and not port.connected and not self.is_over:
             self.inside("startListening", port.startListening)
 
     def _do_stop(self, who: Any, where: str) -> None:
@@ -375,7 +385,7 @@ class World:
     def _all_told(self, host: Host) -> None:
         """I8: whatever was open when the reactor stopped has been told; what began after that is told another time."""
         for caller in self.callers:
-            if caller.host is host and not caller.began_late:
+            if caller.host is host and caller.state != "gone" and not caller.began_late:
                 self.check(caller.state == "idle", caller, "I8 not told when its reactor stopped")
         for end in self.ends:
             if end.host is host:
@@ -399,6 +409,73 @@ class World:
     def _observe(self, event: Event) -> None:
         if self.chance.random() < 0.05:
             self.boom()
+
+    # ---- what befalls hosts -----------------------------------------------------------------------------------
+
+    def _pause(self, host: Host) -> None:
+        """Its program gets no time for a while."""
+        if self.is_calm or host.isDown or host.isPaused:
+            return
+        host.pause()
+        self.falls["pause"] += 1
+        self.went_on[host.name] = float("inf")
+        self.sim.at(self.sim.now + self.chance.random() * 3, self._resume, host)
+
+    def _resume(self, host: Host) -> None:
+        host.resume()
+        self.went_on[host.name] = self.sim.now
+
+    def _fall(self, host: Host) -> None:
+        """Its program is killed, or its machine crashes; a little later it starts again."""
+        if self.is_calm or host.name in self.down or host.isPaused:
+            return
+        for end in self.ends:
+            if end.host is host and end.state not in OVER:
+                end.vanish()
+        for caller in self.callers:
+            if caller.host is host:
+                caller.vanish()
+        place = self.hosts.index(host)
+        self.servers[place].is_gone = True
+        self.events[f"{host.name}, before it fell at {self.sim.now}"] = self.events.pop(host.name)
+        self.down.add(host.name)
+        how = self.chance.choice(["kill", "crash", "crash with resets"])
+        self.falls[how] += 1
+        if how == "kill":
+            host.kill()
+        else:
+            # Why: who only listens to one that is silent never knows.
+            self.was_cut = True
+            host.crash(resets=how != "crash")
+        self.sim.at(self.sim.now + self.chance.random() * 5, self._rise, host)
+
+    def _rise(self, host: Host) -> None:
+        host.restart()
+        self._boot(host)
+
+    def _boot(self, host: Host) -> None:
+        """Start its program, as often as it takes."""
+        try:
+            host.reactor  # noqa: B018
+        except OSError:
+            self.sim.at(self.sim.now + 0.5, self._boot, host)
+            return
+        self.down.remove(host.name)
+        events = self.events[host.name] = []
+        host.reactor.observers.append(events.append)
+        place = self.hosts.index(host)
+        factory = self.servers[place] = Serves(self, host, is_proxy=False)
+        try:
+            self.ports[place] = host.reactor.listenTCP(
+                7, factory, interface="::", options=TCPOptions(closeTimeout=2.0, dualStack=True)
+            )
+        except CannotListenError:
+            # Its kernel refuses: the machine is up, and nobody listens.
+            self.ports[place] = None
+
+    def had_no_time(self, host: Host, since: float) -> bool:
+        """Whether a host stood still at some time since then."""
+        return host.name in self.down or self.went_on.get(host.name, 0.0) >= since
 
     # ---- what is checked on the way ---------------------------------------------------------------------------
 
@@ -425,7 +502,8 @@ class World:
         end.progress.append((now, sent))
         long_ago = [before for time, before in end.progress if time < now - deadline]
         stalled = bool(long_ago) and long_ago[-1] == sent
-        self.check(not stalled or end.host.name in self.down, end, f"J5 not ended after {deadline} s")
+        may_be_late = self.had_no_time(end.host, now - deadline)
+        self.check(not stalled or may_be_late, end, f"J5 not ended after {deadline} s")
         self.sim.at(now + deadline / 8 + 1e-6, self._look_at_progress, end, deadline)
 
     def _check_liveness(self) -> None:
@@ -532,7 +610,7 @@ class World:
                         end.producer.finish()
                     end.ask("unregisterProducer")
                     end.lose()
-            for port in self.ports:
+            for port in filter(None, self.ports):
                 self.inside("stopListening", port.stopListening)
             self._go_on(None)
 

@@ -250,7 +250,10 @@ class Connector:
             self._give_up(self._core.words.error.ConnectError(string="the reactor was stopped"))
 
     def disown(self) -> None:
-        """Nothing: the sockets of the dial's attempts are watched, and closed by themselves."""
+        """The sockets of the dial's attempts are watched, and closed by themselves; the circles are opened here."""
+        if self._dial is not None:
+            self._dial.disown()
+            self._dial = None
 
     # ---- the common ends --------------------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ class Core:
         """In a forked child: those that the loop does not watch just now."""
         for each in self.open_ends:
             each.disown()
+        self.open_ends.clear()
 
     def report(self, number: int, what: Step, **details: object) -> None:
         event = Event(self.loop.now(), number, what, details)

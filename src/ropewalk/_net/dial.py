@@ -161,6 +161,13 @@ class Dial:
         self._attempts.clear()
         self._untried.clear()
 
+    def disown(self) -> None:
+        """In a forked child: nothing is under way, and nothing has to be given back."""
+        if self._state is not DialState.OVER:
+            self._state = DIAL[self._state, DialEvent.END]
+        self._attempts.clear()
+        self._deadline = self._stagger = self._look_up = None
+
     @property
     def is_over(self) -> bool:
         """Whether it has reported, or was undone. Rule: asked after every event told to observers, who may give up."""

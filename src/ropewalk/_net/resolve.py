@@ -83,6 +83,10 @@ class LookUp:
             self._found_slow()
         self._resolver.forget(self)
 
+    def drop(self) -> None:
+        """Forget who asked: nothing will be told."""
+        self._done = None
+
     def run(self, loop: Loop, system: System) -> None:
         self.is_fresh = True
         self._slow_timer = loop.call_later(_SLOW_AFTER, self._found_slow)
@@ -120,6 +124,14 @@ class Resolver:
         self._waiting: deque[LookUp] = deque()
         self._running: set[LookUp] = set()
         self._fresh = 0
+        loop.on_fork.append(self._disown)
+
+    def _disown(self) -> None:
+        """In a forked child: no thread is there that would answer."""
+        for each in (*self._waiting, *self._running):
+            each.drop()
+        self._waiting.clear()
+        self._running.clear()
 
     def ask(self, host: str, port: int, done: Callable[[Any], None]) -> LookUp:
         """Look a name up; `done` gets rows of getaddrinfo or an exception, on the loop, never from within this call."""

@@ -694,6 +694,8 @@ class Stream:
         self._plain = self._in_due = False
         self._expected = _NO_EVENT
         self._out = b""
+        # Why: nobody will end it, and its protocol has it: no circle may stay.
+        self.protocol = self._owner = None
         self.sock.close()
 
     def _user_raised(self, exc: BaseException, message: str, with_reset: bool) -> None:
