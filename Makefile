@@ -8,7 +8,7 @@ BENCH_READY := $(BENCH_VENV)/.ready
 BENCH_PYTHON ?= $(shell .ci/fastest-python)
 COVERED := --include='*/_net/*,*/_loop/*'
 
-.PHONY: help demo test test-others check format diagrams bench clean
+.PHONY: help demo test test-others soak check format diagrams bench clean
 .DELETE_ON_ERROR:
 
 help: ## these lines
@@ -33,6 +33,9 @@ test: $(READY) ## every test, the coverage of _net and _loop, then the quick set
 
 test-others: ## the quick test set on each other CPython found (3.11 to 3.14)
 	@.ci/others
+
+soak: $(READY) ## test's longer sibling: 10 000 simulated worlds, every point of the torture, every pair of calls
+	$(BIN)/python -m tests.fuzz.soak $(ARGS)
 
 check: $(READY) ## formatting, lint, types, and the gates of the house
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ players do in which callback is a table, by role ("client" or "server") and call
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -216,6 +217,56 @@ def _start(play: Play, host: Host) -> None:
         host.reactor.callLater(0, play._listen_again, port)
 
 
+def fall(play: Play) -> None:
+    """The server's machine falls in the middle of a conversation, and comes back; a client comes after that."""
+    play.persistence = True
+    play.listen()
+    play.call("server")
+    now, server = play.sim.now, play.sim.host("server")
+    play.sim.at(now + 0.5, play._fall, server)
+    play.sim.at(now + 8, play.call, "server")
+
+
+def cut(play: Play) -> None:
+    """The path is cut while data is on its way, and is whole again before anybody gives up."""
+    play.was_cut = True
+    play.listen()
+    play.call("server")
+    client, server = play.sim.host("client"), play.sim.host("server")
+    play.sim.at(play.sim.now + 0.0025, play.sim.partition, client, server)
+    play.sim.at(play.sim.now + 1.5, play.sim.heal, client, server)
+
+
+def give_up(play: Play) -> None:
+    """Clients that are told to stop while they look a name up, while they connect, and when they have connected."""
+    play.listen()
+    play.sim.name("slow.example", play.sim.host("server").addresses, delay=1.0)
+    play.sim.route("192.0.2.1", lost=True)
+    for target in ("slow.example", "192.0.2.1", "server"):
+        caller = play.call(target)
+        caller.asked_to_disconnect = True
+        assert caller.connector is not None
+        play.sim.at(play.sim.now + 0.5, play.inside, "disconnect", caller.connector.disconnect)
+
+
+def ask_in_vain(play: Play) -> None:
+    """Names that nobody knows, that fail, that never answer, and one that is given up by the deadline."""
+    play.sim.name("failing.example", error=socket.EAI_FAIL, delay=0.2)
+    play.sim.name("never.example", never=True)
+    play.sim.name("late.example", play.sim.host("server").addresses, delay=30)
+    play.listen()
+    for target in ("failing.example", "nowhere.example", "never.example", "late.example", "server"):
+        play.call(target)
+
+
+def crowd(play: Play) -> None:
+    """More clients than descriptors: the reserve is used, and accepting goes on when there are free ones again."""
+    play.listen()
+    play.sim.host("server").descriptorLimit = 9
+    for number in range(6):
+        play.sim.at(play.sim.now + number / 100, play.call, "server")
+
+
 def write_in_parts(play: Play, end: End) -> None:
     """More parts than are joined, so that they leave by sendmsg; and more than the kernel takes at once."""
     parts = [play.chance.randbytes(5000) for _ in range(8)]
@@ -288,6 +339,33 @@ SCENARIOS = [
         {
             ("client", "connectionMade"): lambda play, end: end.send(10),
             ("server", "dataReceived"): lambda play, end: end.send(10),
+        },
+    ),
+    Scenario(
+        "a server that falls",
+        fall,
+        {
+            ("client", "connectionMade"): lambda play, end: end.send(10),
+            ("server", "dataReceived"): lambda play, end: end.send(10),
+        },
+    ),
+    Scenario(
+        "cut off for a while",
+        cut,
+        {
+            ("client", "connectionMade"): lambda play, end: (end.send(3000), end.ask("loseWriteConnection")),
+            ("server", "readConnectionLost"): lambda play, end: (end.send(2000), end.lose()),
+        },
+        half=True,
+    ),
+    Scenario("given up", give_up, {("client", "connectionMade"): lambda play, end: end.send(10)}),
+    Scenario("asked in vain", ask_in_vain, {("client", "connectionMade"): lambda play, end: end.lose()}),
+    Scenario(
+        "a crowd at the door",
+        crowd,
+        {
+            ("client", "connectionMade"): lambda play, end: end.send(10),
+            ("server", "dataReceived"): lambda play, end: end.lose(),
         },
     ),
 ]

@@ -435,8 +435,7 @@ class World:
         for caller in self.callers:
             if caller.host is host:
                 caller.vanish()
-        place = self.hosts.index(host)
-        self.servers[place].is_gone = True
+        self._server_of(host).is_gone = True
         self.events[f"{host.name}, before it fell at {self.sim.now}"] = self.events.pop(host.name)
         self.down.add(host.name)
         how = self.chance.choice(["kill", "crash", "crash with resets"])
@@ -463,15 +462,19 @@ class World:
         self.down.remove(host.name)
         events = self.events[host.name] = []
         host.reactor.observers.append(events.append)
-        place = self.hosts.index(host)
+        place = self.servers.index(self._server_of(host))
         factory = self.servers[place] = Serves(self, host, is_proxy=False)
+        # Why None: its kernel may refuse; then the machine is up, and nobody listens.
+        self.ports[place : place + 1] = [None]
         try:
-            self.ports[place] = host.reactor.listenTCP(
-                7, factory, interface="::", options=TCPOptions(closeTimeout=2.0, dualStack=True)
-            )
+            options = TCPOptions(closeTimeout=2.0, dualStack=True)
+            self.ports[place] = host.reactor.listenTCP(7, factory, interface="::", options=options)
         except CannotListenError:
-            # Its kernel refuses: the machine is up, and nobody listens.
-            self.ports[place] = None
+            pass
+
+    def _server_of(self, host: Host) -> Serves:
+        [server] = [each for each in self.servers if each.host is host]
+        return server
 
     def had_no_time(self, host: Host, since: float) -> bool:
         """Whether a host stood still at some time since then."""
