@@ -196,7 +196,7 @@ class World:
 
     def connect(self, host: Host, relay: Relay | None = None) -> bool:
         """One more client; whether it may be."""
-        if len(self.callers) >= MOST_CALLS or self.is_over or host.name in self.down:
+        if len(self.callers) >= MOST_CALLS or self.is_over or host.name in self.down or host.isPaused:
             return False
         chance = self.chance
         other = chance.choice(self.hosts)
