@@ -1,8 +1,8 @@
 """The judge of the swarm: what must hold when all is over, from what each player was told and had asked for.
 
-The letters are those of CONTRACT section 4 (I1 to I10) and FAULTS section 4 (J1 to J11). What can only be seen while it
-happens (I4, I5, J5, J6, order of callbacks) the players check themselves; the simulated kernel keeps its own book of
-misdeeds (J7: reported again and again; B8, B9: closed while registered).
+The letters are those of CONTRACT section 4 (I1 to I12) and FAULTS section 4 (J1 to J11). What can only be seen while it
+happens (I4, I5, J5, J6, J8, order of callbacks) the players check themselves; the simulated kernel keeps its own book of
+misdeeds (I12, J7: reported again and again; B8, B9: closed while registered).
 """
 
 from __future__ import annotations

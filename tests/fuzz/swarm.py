@@ -320,10 +320,12 @@ class World:
             raise SystemExit(self.exits)
 
     def _do_later(self, who: Any, where: str) -> None:
-        host = who.host
-        host.reactor.callLater(self.chance.random() * 2, self._act_later, who)
+        delay = self.chance.random() * 2
+        who.host.reactor.callLater(delay, self._act_later, who, self.sim.now + delay)
 
-    def _act_later(self, who: Any) -> None:
+    def _act_later(self, who: Any, due: float) -> None:
+        is_late = self.sim.now > due + 1e-9 and not self.had_no_time(who.host, due)
+        self.check(not is_late, who, f"J8 a timer came {self.sim.now - due} s late")
         if not isinstance(who, End) or who.state == "made":
             self.act(who, "later")
 
@@ -378,6 +380,7 @@ class World:
     def _start(self, host: Host) -> None:
         """The host's program runs again."""
         self.down.remove(host.name)
+        self.went_on[host.name] = self.sim.now
         host.start()
         port = self.ports[self.hosts.index(host)]
         host.reactor.callLater(0, self._listen_again, port)
