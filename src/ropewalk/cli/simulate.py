@@ -112,7 +112,9 @@ def _run(path: Path, name: str, test: Test, settings: Settings, jobs: int) -> Ve
     """All seeds of one test."""
     verdict = Verdict()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Why not where there is no terminal: rich would leave empty lines there.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(name, total=len(settings.seeds))
         for part in _parts(path, name, test, settings, jobs):
             verdict.ran += part.ran
