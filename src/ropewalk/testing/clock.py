@@ -66,7 +66,7 @@ class Clock:
     def advance(self, amount: float) -> None:
         """Move the time, then make every call that is due, in order.
 
-        Args:   amount: seconds. Below 0 the clock goes back, and nothing is due by it.
+        Args:   amount: seconds. Below 0 the clock goes back; not from within a call.
         Raises: what a call raises; those after it are made by the next `advance`.
         """
         self.rightNow += amount

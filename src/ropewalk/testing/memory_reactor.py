@@ -46,9 +46,6 @@ Hook = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 _OPTIONS = TCPOptions()
 # Exchanges of bytes at one instant. Why a limit: a producer without end would be asked for more and more.
 _MOST_EXCHANGES = 10_000
-# Turns that a connection takes until it tries an address. Why they come before time passes: it shall be the connecting that
-# takes too long. And why not whole turns: a delayed call sees the time that was advanced to, as with Twisted's clock.
-_FIRST_STEPS = 2
 
 
 class MemoryReactor:
@@ -427,10 +424,11 @@ class MemoryReactorClock(MemoryReactor):
         Raises: ValueError for a negative or not finite amount; the first of what calls raise, after all were made.
         """
         time = self._world.now + checked_delay(amount)
-        loop = self._engine._loop
-        with user_errors_raised():
-            for _ in range(_FIRST_STEPS):
-                loop._run_calls()
+        due = self._engine._loop.next_deadline()
+        # What connections have to do comes before time passes, so that time-outs count from when they were asked for. Why
+        # not where a delayed call is due: it sees the time that was advanced to, as with Twisted's clock.
+        if due is None or due > self._world.now:
+            self._settle()
         self._world.jump(time)
         self._settle()
 

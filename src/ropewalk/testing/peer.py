@@ -91,7 +91,7 @@ class Peer:
 
     # ---- what the protocol gets -------------------------------------------------------------------------------
 
-    def deliver(self, data: bytes, size: int | None = None) -> None:
+    def deliver(self, data: bytes | bytearray | memoryview, size: int | None = None) -> None:
         """Send bytes to the protocol.
 
         Args:   size: cut them into pieces of so many bytes, each of them received by itself; None sends them whole.

@@ -23,6 +23,7 @@ from typing import Any
 
 from ropewalk.address import IPv4Address
 from ropewalk.error import ConnectionDone
+from ropewalk.event import Ended
 from ropewalk.failure import Failure
 
 _HOST = IPv4Address("TCP", "10.0.0.1", 12345)
@@ -37,7 +38,9 @@ class StringTransport:
 
     For the test: `value()`, `clear()`, `connected`, `disconnecting` (loseConnection was called), `aborting` and
     `disconnected` (abortConnection was called), `producer`, `streaming`, and `producerState`, which is what the protocol
-    asked of the transport: "producing", "paused" or "stopped".
+    asked of the transport: "producing", "paused" or "stopped". Of what Ropewalk's transports have beyond Twisted's:
+    `writeDisconnecting` (loseWriteConnection was called), `writeLimits`, `bytesSent`; and `number`, `reactor`, `ended` and
+    `bytesReceived`, which are as the test sets them.
     """
 
     disconnecting = False
@@ -49,6 +52,13 @@ class StringTransport:
     peerAddr: Any = None
     producerState = "producing"
     io: BytesIO
+    writeDisconnecting = False
+    writeLimits: tuple[int, int, int | None] | None = None
+    bytesSent = 0
+    bytesReceived = 0
+    number = 0
+    reactor: Any = None
+    ended: Ended | None = None
 
     def __init__(self, hostAddress: Any = None, peerAddress: Any = None, lenient: bool = False) -> None:
         self.clear()
@@ -74,7 +84,7 @@ class StringTransport:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep it, also after `loseConnection`. Raises: TypeError unless it is bytes-like."""
-        self.io.write(checked_bytes(data))
+        self._keep(checked_bytes(data))
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Keep each of any iterable. Raises: TypeError unless all are bytes-like; then none was kept."""
@@ -82,7 +92,22 @@ class StringTransport:
             raise TypeError(
                 f"writeSequence needs an iterable of bytes-like objects, not one {type(data).__name__}"
             )
-        self.io.write(b"".join([checked_bytes(item) for item in data]))
+        self._keep(b"".join([checked_bytes(item) for item in data]))
+
+    def _keep(self, data: bytes) -> None:
+        self.io.write(data)
+        self.bytesSent += len(data)
+
+    @property
+    def state(self) -> str:
+        """In a connection's words: "connected", "half-closed by us", "closing", "aborting", "closed"."""
+        if not self.connected:
+            return "closed"
+        if self.aborting:
+            return "aborting"
+        if self.disconnecting:
+            return "closing"
+        return "half-closed by us" if self.writeDisconnecting else "connected"
 
     def loseConnection(self) -> None:
         """Set `disconnecting`, and no more: the test ends the connection, by `protocol.connectionLost(reason)`."""
@@ -92,6 +117,14 @@ class StringTransport:
         """Set `aborting` and `disconnected`, then as `loseConnection`."""
         self.aborting = self.disconnected = True
         self.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Set `writeDisconnecting`, and no more."""
+        self.writeDisconnecting = True
+
+    def setWriteLimits(self, high: int, low: int = 0, hard: int | None = None) -> None:
+        """Write them down in `writeLimits`."""
+        self.writeLimits = (high, low, hard)
 
     def getHost(self) -> Any:
         """The address given for this end, or 10.0.0.1:12345."""
