@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ropewalk import ClientFactory, Factory, Protocol, ReconnectingClientFactory, TCPOptions
 from ropewalk.address import IPv4Address, IPv6Address
@@ -796,3 +799,128 @@ def test_nothing_of_the_real_world_is_opened():
     talking(reactor)
     reactor.dialServer(8080)
     assert (os.listdir("/proc/self/fd"), threading.active_count()) == before
+
+
+@pytest.mark.parametrize("port", [1, 32768, 44619, 49151, 49152, 60999, 65535])
+def test_no_connection_goes_out_from_the_port_it_goes_to(port):
+    for _ in range(3):
+        reactor = MemoryReactor()
+        connector = reactor.connectTCP("localhost", port, Clients())
+        _, peer = reactor.acceptClient()
+        assert connector.state == "connected"
+        assert peer.getPeer().port != port
+
+
+# ---- any order of doings --------------------------------------------------------------------------------------------
+
+DOINGS = st.tuples(
+    st.sampled_from(
+        [
+            "connect", "connect again", "accept", "accept", "refuse", "give up", "write", "write much", "lose", "abort",
+            "half close", "pause", "resume", "deliver", "deliver much", "finish", "reset", "stop reading", "read on", "advance",
+        ]
+    ),
+    st.integers(0, 3),
+)  # fmt: skip
+
+
+class Tried:
+    """One connector of a random program, and what its callbacks were."""
+
+    def __init__(self, reactor, half_closes):
+        self.factory = Clients()
+        if half_closes:
+            self.factory.protocol = HalfCloser
+        self.sent = self.delivered = b""
+        self.protocol = self.peer = None
+        self.connector = reactor.connectTCP("example.com", 25, self.factory)
+
+
+class HalfCloser(Talker):
+    def readConnectionLost(self):
+        pass
+
+    def writeConnectionLost(self):
+        pass
+
+
+def do(reactor, tried, what):
+    """One step; what is asked of a peer whose side or connection is over is refused, and nothing else is."""
+    connector, protocol, peer = tried.connector, tried.protocol, tried.peer
+    if what == "connect again" and connector.state == "disconnected":
+        connector.connect()
+    elif connector.state == "connecting":
+        if what == "accept":
+            tried.protocol, tried.peer = reactor.acceptClient(connector)
+            tried.sent = tried.delivered = b""
+            tried.factory.log.append("accepted")
+        elif what == "refuse":
+            reactor.refuseClient(connector)
+        elif what == "give up":
+            connector.stopConnecting()
+    elif peer is not None:
+        transport = protocol.transport
+        if what in ("write", "write much"):
+            data = b"w" if what == "write" else bytes(500_000)
+            if transport.state not in ("half-closed by us", "both sides ended", "aborting", "closed"):
+                tried.sent += data
+            transport.write(data)
+        elif what in ("lose", "abort", "half close", "pause", "resume"):
+            names = {
+                "lose": "loseConnection",
+                "abort": "abortConnection",
+                "half close": "loseWriteConnection",
+            }
+            getattr(transport, names.get(what, f"{what}Producing"))()
+        elif what in ("deliver", "deliver much", "finish", "reset"):
+            data = b"d" if what == "deliver" else bytes(500_000)
+            try:
+                peer.deliver(data) if "deliver" in what else getattr(peer, what)()
+                tried.delivered += data if "deliver" in what else b""
+            except RuntimeError as refusal:
+                assert "is over" in str(refusal) or "has ended" in str(refusal)
+        elif what == "stop reading":
+            peer.pauseReading()
+        elif what == "read on":
+            peer.resumeReading()
+
+
+def check(tried):
+    """Each attempt ends once; after each connection its protocol is told before its factory; no byte is made up."""
+    callbacks = [each for each in tried.factory.log if isinstance(each, str)]
+    lost = "|".join(
+        f"{each.__name__} client lost" for each in (ConnectionDone, ConnectionLost, ConnectionAborted)
+    )
+    attempt = rf"start started (failed|made( accepted)? ({lost})( accepted)?) stop "
+    assert re.fullmatch(f"({attempt})*", " ".join(callbacks) + " "), callbacks
+    if tried.peer is not None:
+        assert tried.sent.startswith(tried.peer.value())
+        since = len(tried.factory.log) - tried.factory.log[::-1].index("made")
+        received = b"".join(each for each in tried.factory.log[since:] if isinstance(each, bytes))
+        assert tried.delivered.startswith(received)
+        if (
+            tried.peer.hasEnded
+            and tried.factory.reasons
+            and tried.factory.reasons[-1].__class__ is ConnectionDone
+        ):
+            assert tried.peer.value() == tried.sent or tried.factory.protocol is HalfCloser
+
+
+@given(st.booleans(), st.lists(DOINGS, min_size=5, max_size=40))
+def test_whatever_is_done_in_whatever_order_each_attempt_ends_once_and_nothing_is_left(half_closes, doings):
+    reactor = MemoryReactorClock()
+    all_of_them = [Tried(reactor, half_closes)]
+    for what, which in doings:
+        if what == "connect":
+            all_of_them.append(Tried(reactor, half_closes))
+        elif what == "advance":
+            reactor.advance((0, 1, 31, 61)[which])
+        else:
+            do(reactor, all_of_them[which % len(all_of_them)], what)
+    for peer in reactor.peers:
+        peer.resumeReading()
+    reactor.fireSystemEvent("shutdown")
+    for tried in all_of_them:
+        check(tried)
+        assert tried.factory.numPorts == 0
+    assert reactor._near.ledger().leftovers() == []

@@ -46,6 +46,9 @@ Hook = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 _OPTIONS = TCPOptions()
 # Exchanges of bytes at one instant. Why a limit: a producer without end would be asked for more and more.
 _MOST_EXCHANGES = 10_000
+# From where connections go out. Why two: one that goes to 127.0.0.1 from the very port it goes to is connected to itself, which
+# the engine notices and gives up (FAULTS C9); and the same numbers are drawn in every test.
+_LOW_PORTS, _HIGH_PORTS = range(32768, 49152), range(49152, 65536)
 
 
 class MemoryReactor:
@@ -207,6 +210,7 @@ class MemoryReactor:
             self.tcpClients.remove(row)
             raise
         self.connectors.append(connector)
+        self._near.ephemeralPorts = _LOW_PORTS if connector.port >= _HIGH_PORTS.start else _HIGH_PORTS
         return connector
 
     def listenTCP(
