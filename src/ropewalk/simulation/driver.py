@@ -99,6 +99,10 @@ class Driver:
                 earliest = deadline
         return earliest
 
+    def begin_again(self) -> None:
+        """Somebody outside acts: how often time stood still so far says nothing about what follows."""
+        self._still = 0
+
     def _count_still(self) -> None:
         if self._world.now != self._moment:
             self._moment = self._world.now

@@ -52,27 +52,28 @@ class Handshake:
         if self._is_over():
             return
         world, network = self._stack.world, self._stack.network
+        route = network.route(self._client.remote[0])
+        if route.is_held:
+            return
         if self._tried >= _SYN_TRIES:
-            self._fail(errno.ETIMEDOUT)
+            self.fail(errno.ETIMEDOUT)
             return
         self._timer = world.after(_SYN_FIRST * 2**self._tried, self._send)
         self._tried += 1
-        address = self._client.remote[0]
-        route = network.route(address)
         if route.is_lost:
             return
-        target = network.owner(address, self._stack.host)
+        target = network.owner(self._client.remote[0], self._stack.host)
         if route.error:
-            world.after(route.delay, self._fail, route.error)
+            world.after(route.delay, self.fail, route.error)
         elif target is None:
             if self._tried == 1:
-                world.after(_NOBODY_THERE, self._fail, errno.EHOSTUNREACH)
+                world.after(_NOBODY_THERE, self.fail, errno.EHOSTUNREACH)
         else:
             path = network.path(self._stack.host, target)
-            world.at(path.arrival(world, 0) + route.delay, self._reach, target.stack)
+            world.at(path.arrival(world, 0) + route.delay, self.reach, target.stack)
 
-    def _reach(self, target: Stack) -> None:
-        """A SYN has come to the host it was for."""
+    def reach(self, target: Stack) -> None:
+        """A SYN has come to the host it was for, or to one that answers in its place."""
         if self._is_over() or not target.is_up:
             return
         network = self._stack.network
@@ -108,7 +109,7 @@ class Handshake:
 
     def _refused(self, back: object) -> None:
         if not getattr(back, "is_cut", False):
-            self._fail(errno.ECONNREFUSED)
+            self.fail(errno.ECONNREFUSED)
 
     def _open_from_both_sides(self, met: Endpoint) -> None:
         client = self._client
@@ -118,7 +119,8 @@ class Handshake:
         if met is not client:
             client.opened()
 
-    def _fail(self, error: int) -> None:
+    def fail(self, error: int) -> None:
+        """The answer is an error."""
         if not self._is_over():
             self._client.finish(error)
 

@@ -151,25 +151,31 @@ class Wire:
 class Route:
     """How an address answers those who want to connect to it."""
 
-    __slots__ = ("delay", "error", "is_lost")
+    __slots__ = ("delay", "error", "is_held", "is_lost")
 
-    def __init__(self, delay: float = 0.0, error: int = 0, is_lost: bool = False) -> None:
+    def __init__(
+        self, delay: float = 0.0, error: int = 0, is_lost: bool = False, is_held: bool = False
+    ) -> None:
         self.delay = delay
         self.error = error
         self.is_lost = is_lost
+        # Nothing answers and nobody gives up: the SYN waits for whoever calls `Handshake.reach` or `fail`.
+        self.is_held = is_held
 
 
 class Network:
     """All hosts, and the paths between them."""
 
-    __slots__ = ("_default_latency", "_owners", "_paths", "_routes", "next_number", "world")
+    __slots__ = ("_owners", "_paths", "_routes", "latency", "next_number", "other_routes", "world")
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._owners: dict[str, Host] = {}
         self._paths: dict[tuple[Host, Host], Path] = {}
         self._routes: dict[str, Route] = {}
-        self._default_latency = LATENCY
+        # Seconds between two hosts, and the route to an address, of which nothing else was said.
+        self.latency = LATENCY
+        self.other_routes = Route()
         # Gives each end of a connection its number, in the order in which they came to be.
         self.next_number: Callable[[], int] = count(1).__next__
 
@@ -185,7 +191,7 @@ class Network:
     def path(self, source: Host, target: Host) -> Path:
         path = self._paths.get((source, target))
         if path is None:
-            latency = LOOPBACK_LATENCY if source is target else self._default_latency
+            latency = LOOPBACK_LATENCY if source is target else self.latency
             path = self._paths[source, target] = Path(latency)
         return path
 
@@ -196,10 +202,7 @@ class Network:
         self._routes[address] = route
 
     def route(self, address: str) -> Route:
-        return self._routes.get(address, _STRAIGHT)
-
-
-_STRAIGHT = Route()
+        return self._routes.get(address, self.other_routes)
 
 
 def is_loopback(address: str) -> bool:

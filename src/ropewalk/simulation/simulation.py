@@ -249,6 +249,11 @@ class Simulation:
         """Go on for so many virtual seconds."""
         self.run(self._world.now + seconds)
 
+    def settle(self) -> None:
+        """Let everything happen that can happen without time passing."""
+        self._driver.begin_again()
+        self._driver.run(self._world.now, None)
+
     @property
     def turns(self) -> int:
         """How many turns of loops there were."""

@@ -5,7 +5,9 @@
     @simulate(seeds=200)
     def test_every_message_arrives(simulation): ...
 
-`seeds.py` runs one test in many worlds, `plugin.py` lets pytest do it. What a world is: `ropewalk.simulation`.
+`seeds.py` runs one test in many worlds, `plugin.py` lets pytest do it. What a world is: `ropewalk.simulation`. For tests of
+one part by itself, under the names that Twisted's users know: `clock.py`, `string_transport.py`, `memory_reactor.py` with the
+other end of its connections in `peer.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +15,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ropewalk.testing.clock import Clock
+    from ropewalk.testing.memory_reactor import MemoryReactor, MemoryReactorClock
+    from ropewalk.testing.peer import Peer
     from ropewalk.testing.seeds import simulate
+    from ropewalk.testing.string_transport import StringTransport, StringTransportWithDisconnection
 
-__all__ = ["simulate"]
+__all__ = [
+    "Clock",
+    "MemoryReactor",
+    "MemoryReactorClock",
+    "Peer",
+    "StringTransport",
+    "StringTransportWithDisconnection",
+    "simulate",
+]
 
-_HOMES = {"simulate": "seeds"}
+_HOMES = {
+    "Clock": "clock",
+    "MemoryReactor": "memory_reactor",
+    "MemoryReactorClock": "memory_reactor",
+    "Peer": "peer",
+    "StringTransport": "string_transport",
+    "StringTransportWithDisconnection": "string_transport",
+    "simulate": "seeds",
+}
 
 
 def __getattr__(name: str) -> Any:
