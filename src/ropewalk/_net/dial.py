@@ -129,7 +129,8 @@ class Dial:
         self._untried: list[Candidate] = []
         self._attempts: list[Attempt] = []
         self._failures: list[tuple[FailedAttempt, BaseException]] = []
-        self._since = 0.0
+        # When it began; None until then. Why not 0.0: a clock may begin there.
+        self._since: float | None = None
         self._resolved_at: float | None = None
         self._self_connects = 0
 
@@ -322,17 +323,18 @@ class Dial:
     def annotate(self, exc: Any) -> None:
         """Put on a connect error what was tried, where it ended, and how long each phase took."""
         now = self._core.loop.now()
-        self._since = self._since or now  # Why: given up in startFactory, it has not begun.
+        # Why asked: given up in startFactory, it has not begun.
+        since = now if self._since is None else self._since
         exc.connection = self._number
         exc.attempts = tuple(failed for failed, _ in self._failures)
         exc.phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
         if self._state is not DialState.CONNECTING:
-            exc.elapsed = {"resolving": now - self._since}
+            exc.elapsed = {"resolving": now - since}
         elif self._resolved_at is None:
-            exc.elapsed = {"connecting": now - self._since}
+            exc.elapsed = {"connecting": now - since}
         else:
             exc.elapsed = {
-                "resolving": self._resolved_at - self._since,
+                "resolving": self._resolved_at - since,
                 "connecting": now - self._resolved_at,
             }
 
