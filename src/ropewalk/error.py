@@ -23,6 +23,7 @@ import builtins
 import errno
 import os
 import socket
+from typing import Any
 
 from ropewalk.event import Attempt, Ended
 
@@ -457,7 +458,7 @@ class ConnectingCancelledError(Exception):
 
     def __init__(self, address: object) -> None:
         super().__init__(address)
-        self.address = address
+        self.address: Any = address
 
 
 class NoProtocol(Exception):

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 from ropewalk._loop.poller import OUT
 from ropewalk._loop.timers import DelayedCall
 from ropewalk._net.core import Core
-from ropewalk._net.options import TCPOptions
+from ropewalk._net.options import FAMILIES, TCPOptions
 from ropewalk._system import AddressRow
 from ropewalk.address import display
 from ropewalk.event import Attempt as FailedAttempt
@@ -179,8 +179,11 @@ class Dial:
     def _begin(self) -> None:
         if self._state is not DialState.NEW:
             return
+        only = self._options.family
         try:
             found = literal(self._host, self._port)
+            if found is not None and only is not None and found[0] != FAMILIES[only]:
+                raise OSError(errno.EAFNOSUPPORT, f"{self._host} is no {only} address")
         except OSError as exc:
             self._give_up(self._core.words.error.getConnectError(exc))
             return
@@ -208,6 +211,11 @@ class Dial:
         core = self._core
         exc = result if isinstance(result, BaseException) else None
         found = [] if exc is not None else candidates(result)
+        only = self._options.family
+        if only is not None:
+            found = [each for each in found if each[0] == FAMILIES[only]]
+            if result and not found and exc is None:
+                exc = ValueError(f"it has no {only} address")
         if not found:
             failed = core.words.error.getLookupError(exc, self._host)
             if core.observers:

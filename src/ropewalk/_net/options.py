@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 Setting = tuple[int, int, int]
 # Source: setsockopt(2) takes a C int; userTimeout is counted in milliseconds.
@@ -24,6 +25,7 @@ HIGH_WATER = 65536
 CLOSE_TIMEOUT = 60.0
 # Seconds until the next address is tried beside the first. Source: RFC 8305 section 8, Connection Attempt Delay.
 ATTEMPT_DELAY = 0.25
+FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class TCPOptions:
             hardLimit: bytes waiting above which the connection is aborted; None for no limit.
             closeTimeout: seconds without progress after which a closing connection is aborted; None waits for ever.
             attemptDelay: seconds until the next address is tried while one is still connecting.
+            family: "IPv4" or "IPv6", to connect by that alone; None for both.
     Raises: TypeError, ValueError naming the option, the value and what would be right, or that this system lacks it.
     """
 
@@ -57,6 +60,7 @@ class TCPOptions:
     hardLimit: int | None = None
     closeTimeout: float | None = CLOSE_TIMEOUT
     attemptDelay: float = ATTEMPT_DELAY
+    family: str | None = None
     # What to tell the kernel, each as setsockopt takes it; before connect or listen.
     settings: tuple[Setting, ...] = field(init=False, repr=False, compare=False)
 
@@ -74,6 +78,8 @@ class TCPOptions:
             raise ValueError(f"userTimeout must be at most {_MOST // 1000} s, not {self.userTimeout!r}")
         if not _is_number(self.attemptDelay):
             raise ValueError(f"attemptDelay must be a number above 0, not {self.attemptDelay!r}")
+        if self.family not in (None, *FAMILIES):
+            raise ValueError(f"family must be {', '.join(FAMILIES)} or None, not {self.family!r}")
         if self.keepAlive is not None:
             parts = self.keepAlive
             if not (
@@ -83,6 +89,10 @@ class TCPOptions:
                     f"keepAlive must be (idle s, interval s, count), each 1 or more, not {parts!r}"
                 )
         object.__setattr__(self, "settings", tuple(self._settings()))
+
+    def but(self, **changed: Any) -> TCPOptions:
+        """The same with some options changed. Raises: as the constructor."""
+        return replace(self, **changed)
 
     def _settings(self) -> Iterator[Setting]:
         if self.noDelay:
