@@ -30,7 +30,11 @@ from ropewalk.failure import Failure
 from ropewalk.protocol import ClientFactory, Factory, Protocol, ReconnectingClientFactory, ServerFactory
 
 if TYPE_CHECKING:
+    from ropewalk.endpoints import clientFromString, connectProtocol, serverFromString
     from ropewalk.observe import Recorder, Tracer, explain
+    from ropewalk.serving import serve
+    # Why not in __all__: `from ropewalk import *` must not take Python's own away.
+    from ropewalk.streams import open as open
 
     reactor: Reactor
 
@@ -58,6 +62,8 @@ __all__ = [
     "Tracer",
     "UNIXAddress",
     "address",
+    "clientFromString",
+    "connectProtocol",
     "defer",
     "error",
     "explain",
@@ -66,22 +72,36 @@ __all__ = [
     "maybeDeferred",
     "protocol",
     "reactor",
+    "serve",
+    "serverFromString",
     "succeed",
 ]
 
 _first_use = threading.Lock()
+# What is imported at first use, and from where. Why: importing ropewalk stays cheap.
+_LATER = {
+    "Recorder": "observe",
+    "Tracer": "observe",
+    "clientFromString": "endpoints",
+    "connectProtocol": "endpoints",
+    "explain": "observe",
+    "open": "streams",
+    "serve": "serving",
+    "serverFromString": "endpoints",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What is made or imported at first use: the default reactor, and the tools that look from outside."""
+    """What is made or imported at first use: the default reactor, and what is built on the engine."""
     if name == "reactor":
         with _first_use:
             # Why asked again: another thread may have made it while this one waited.
             if "reactor" not in globals():
                 globals()["reactor"] = Reactor()
         return globals()["reactor"]
-    if name in ("Recorder", "Tracer", "explain"):
-        from ropewalk import observe
+    home = _LATER.get(name)
+    if home is not None:
+        from importlib import import_module
 
-        return getattr(observe, name)
+        return getattr(import_module(f"ropewalk.{home}"), name)
     raise AttributeError(f"module 'ropewalk' has no attribute {name!r}")

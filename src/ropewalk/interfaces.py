@@ -9,6 +9,7 @@ Rule: no behaviour here, and nothing of the engine is imported: these are words 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class ITransport(Protocol):
     def bytesSent(self) -> int:
         """Bytes the kernel took so far."""
 
-    def setWriteLimits(self, high: int, low: int = 0, hard: int | None = None) -> None:
+    def setWriteLimits(self, high: int, low: int = 0, hard: int | EllipsisType | None = ...) -> None:
         """When a producer is paused and resumed, and when a peer that reads nothing is given up."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

@@ -12,6 +12,7 @@ from ropewalk._net.listen import _BURST_MOST, _LOG_INTERVAL, _REST_FIRST, _REST_
 from ropewalk.error import CannotListenError
 from ropewalk.machine import IllegalTransition
 from ropewalk.simulation import FALLIBLE, Simulation
+from tests.rooms.simulated_programs import Calls, Log, Serves, Talker, two_hosts
 from tests.rooms.test_loop import in_a_thread, raising
 
 PORT = 7
@@ -663,3 +664,83 @@ def test_before_it_listens_it_has_no_address(stage):
     assert repr(port) == "<Port Server not listening>"
     port.shut_down()
     assert port.factory.told == []
+
+
+# ---- paused by the user ---------------------------------------------------------------------------------------------
+
+
+def test_a_paused_port_accepts_nothing_until_it_is_resumed() -> None:
+    sim, server, client = two_hosts()
+    log = Log(sim)
+    serves = Serves(log)
+    port = server.reactor.listenTCP(7, serves)
+    sim.run(until=sim.now + 1)
+    port.pauseProducing()
+    port.pauseProducing()
+    clients = [Calls(Log(sim)) for _ in range(3)]
+    for each in clients:
+        client.reactor.connectTCP("server", 7, each)
+    sim.run(until=sim.now + 10)
+    assert serves.talkers == []
+    assert all(each.talker.transport.connected for each in clients), "they wait in the kernel's queue"
+    port.resumeProducing()
+    port.resumeProducing()
+    sim.run(until=sim.now + 1)
+    assert len(serves.talkers) == 3
+
+
+def test_a_port_that_pauses_itself_in_the_middle_of_a_burst_takes_no_more() -> None:
+    sim, server, client = two_hosts()
+
+    class Shy(Serves):
+        def buildProtocol(self, addr: object) -> Talker:
+            port.pauseProducing()
+            return super().buildProtocol(addr)
+
+    serves = Shy(Log(sim))
+    port = server.reactor.listenTCP(7, serves)
+    for _ in range(5):
+        client.reactor.connectTCP("server", 7, Calls(Log(sim)))
+    sim.run(until=sim.now + 10)
+    assert len(serves.talkers) == 1
+    for count in (2, 3):
+        port.resumeProducing()
+        sim.run(until=sim.now + 1)
+        assert len(serves.talkers) == count
+
+
+def test_a_rest_that_ends_while_it_is_paused_does_not_resume_it() -> None:
+    sim, server, client = two_hosts()
+    serves = Serves(Log(sim))
+    port = server.reactor.listenTCP(7, serves)
+    server.faults.fail("accept", errno.ENOBUFS, times=1)
+    client.reactor.connectTCP("server", 7, Calls(Log(sim)))
+    sim.run(until=lambda: server.faults.given != {})
+    port.pauseProducing()
+    sim.run(until=sim.now + 30)
+    assert serves.talkers == []
+    port.resumeProducing()
+    sim.run(until=sim.now + 1)
+    assert len(serves.talkers) == 1
+
+
+@pytest.mark.parametrize("how", ["stopListening", "shutdown"])
+def test_a_paused_port_is_stopped_as_any_other_and_begins_unpaused(how: str) -> None:
+    sim, server, client = two_hosts()
+    serves = Serves(Log(sim))
+    port = server.reactor.listenTCP(7, serves)
+    port.pauseProducing()
+    if how == "shutdown":
+        sim.run(until=sim.now + 1)
+        server.reactor.stop()
+    else:
+        port.stopListening()
+    sim.runUntilIdle()
+    sim.checkAtRest()
+    port.pauseProducing()
+    port.resumeProducing()
+    server.start()
+    port.startListening()
+    client.reactor.connectTCP("server", 7, Calls(Log(sim)))
+    sim.run(until=sim.now + 1)
+    assert len(serves.talkers) == 1

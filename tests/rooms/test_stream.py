@@ -495,7 +495,7 @@ def test_taking_the_hard_limit_away_makes_writing_plain_again(lines):
     line = lines(options=TCPOptions(hardLimit=70_000))
     line.do(line.transport.write, b"x")
     assert not line.transport._plain
-    line.do(line.transport.setWriteLimits, 65536)
+    line.do(line.transport.setWriteLimits, 65536, 0, None)
     assert line.transport._plain
 
 

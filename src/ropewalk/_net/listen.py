@@ -69,6 +69,7 @@ class Port:
         "_backlog",
         "_burst",
         "_core",
+        "_is_paused",
         "_is_wildcard",
         "_logged_at",
         "_options",
@@ -102,6 +103,8 @@ class Port:
         self._rest = 0.0
         # Whether each connection's own end has to be asked for, since the port listens on several.
         self._is_wildcard = True
+        # Whether the user wants nothing accepted for now.
+        self._is_paused = False
         self._rest_timer: Any = None
         self._logged_at: float | None = None
         # The Deferred that stopListening gave out, until it has fired.
@@ -179,6 +182,24 @@ class Port:
 
     loseConnection = stopListening
 
+    def pauseProducing(self) -> None:
+        """Accept nothing until `resumeProducing`. Who connects meanwhile waits in the kernel's queue; when that is full,
+        outside (FAULTS section 3, 4: never accept and hold).
+        """
+        self._core.loop.check_thread_of("pauseProducing")
+        if self._state is PortState.LISTENING and not self._is_paused:
+            self._is_paused = True
+            if self._rest_timer is None and self._stopped is None:
+                self._leave_poller()
+
+    def resumeProducing(self) -> None:
+        """Accept again."""
+        self._core.loop.check_thread_of("resumeProducing")
+        if self._is_paused:
+            self._is_paused = False
+            if self._rest_timer is None and self._stopped is None:
+                self._rested()
+
     def getHost(self) -> Any:
         """The address listened on: IPv4Address or IPv6Address; with port 0 asked for, the real number."""
         return self._address
@@ -230,6 +251,7 @@ class Port:
     def _give_back(self) -> None:
         """Everything of the kernel's, and the state: as if it had never listened."""
         self._state = PORT[self._state, PortEvent.STOP]
+        self._is_paused = False
         self._core.open_ends.pop(self, None)
         self._stop_resting()
         sock, self.sock = self.sock, None
@@ -261,7 +283,7 @@ class Port:
                 return
             self._rest = 0.0
             self._take(accepted, sockaddr)
-            if self.sock is None or self._stopped is not None:
+            if self.sock is None or self._stopped is not None or self._is_paused:
                 return
             if self._core.loop.due:
                 self._core.loop.settle()
@@ -342,6 +364,8 @@ class Port:
         self._rest_timer = None
         if self._reserve is None:
             self._restore_reserve()
+        if self._is_paused:
+            return  # Safe because: whoever paused it will resume it, and it comes by here.
         try:
             core.loop.watch(self.sock.fileno(), self, IN)
         except OSError as exc:

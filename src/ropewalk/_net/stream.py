@@ -30,6 +30,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from threading import get_ident
+from types import EllipsisType
 from typing import Any, Protocol
 
 from ropewalk._loop.poller import ERR, HUP, IN, OUT
@@ -833,14 +834,16 @@ class Stream:
             if self._core.observers:
                 self._core.report(self.number, Step.RESUMED if reading else Step.PAUSED)
 
-    def setWriteLimits(self, high: int, low: int = 0, hard: int | None = None) -> None:
+    def setWriteLimits(self, high: int, low: int = 0, hard: int | EllipsisType | None = ...) -> None:
         """When a producer is paused and resumed, and when a peer that reads nothing is given up.
 
         Args:   high, low: bytes waiting above which it is paused, at or below which it is resumed.
-                hard: bytes waiting above which the connection is aborted; None for no limit.
+                hard: bytes waiting above which the connection is aborted; None for no limit; ... leaves it as it is.
         Raises: ValueError unless 0 <= low <= high <= hard.
         """
         self._loop.check_thread_of("setWriteLimits")
+        if hard is ...:
+            hard = self._limits[2]
         check_limits(high, low, hard)
         self._limits = (high, low, hard)
         if self._life is not StreamState.CLOSED:

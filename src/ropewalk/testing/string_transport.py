@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from io import BytesIO
+from types import EllipsisType
 from typing import Any
 
 from ropewalk.address import IPv4Address
@@ -122,9 +123,10 @@ class StringTransport:
         """Set `writeDisconnecting`, and no more."""
         self.writeDisconnecting = True
 
-    def setWriteLimits(self, high: int, low: int = 0, hard: int | None = None) -> None:
+    def setWriteLimits(self, high: int, low: int = 0, hard: int | EllipsisType | None = ...) -> None:
         """Write them down in `writeLimits`."""
-        self.writeLimits = (high, low, hard)
+        before = self.writeLimits[2] if self.writeLimits is not None else None
+        self.writeLimits = (high, low, before if hard is ... else hard)
 
     def getHost(self) -> Any:
         """The address given for this end, or 10.0.0.1:12345."""

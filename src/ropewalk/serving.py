@@ -1,0 +1,144 @@
+"""Serving with coroutines: one for each connection, so many at once at most, each cancelled at the end.
+
+    server = await serve(handler, "tcp:8007")
+    ...
+    await server.stop()
+
+A handler is given a ByteStream (streams.py). When it returns, the connection is closed in order; when it raises, that is logged
+with the connection's timeline and the connection is aborted: the peer must not take half of an answer for all of it.
+
+At the limit nothing is accepted; who connects then waits in the kernel's queue, and when that is full outside. Rejected:
+accepting and letting them wait here. Each would hold a descriptor and memory, and believe that it is served.
+Source: FAULTS section 3, 4; asyncio.start_server and Trio's serve_tcp, which have no limit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ropewalk.defer import Deferred
+from ropewalk.endpoints import IStreamServerEndpoint, serverFromString
+from ropewalk.failure import Failure
+from ropewalk.protocol import Factory
+from ropewalk.streams import BUFFER, ByteStream, Pipe, check, or_default
+
+__all__ = ["Server", "serve"]
+
+# Handlers at once. Value: some thousand connections fit in the usual 1024 to 524288 descriptors of a process.
+HANDLERS = 1000
+
+Handler = Callable[[ByteStream], Coroutine[Any, Any, object]]
+
+_log = logging.getLogger("ropewalk")
+
+
+class Server(Factory[Any]):
+    """What `serve` returns: it accepts connections and runs the handler for each.
+
+    Args: handler: a coroutine function of one ByteStream. limit: how many run at once.
+    """
+
+    noisy = False
+
+    def __init__(self, handler: Handler, limit: int = HANDLERS, buffer: int = BUFFER) -> None:
+        self._handler = handler
+        self._limit = limit
+        self._size = buffer
+        # The handlers that run, each with its stream.
+        self._running: dict[Deferred[object], ByteStream] = {}
+        self._is_cancelled: set[Deferred[object]] = set()
+        self._idle: list[Deferred[None]] = []
+        self.port: Any = None
+        self._trigger: Any = None
+
+    def listens(self, port: Any) -> None:
+        """It has a port now; when the reactor of that stops, the handlers are cancelled."""
+        self.port = port
+        self._trigger = port.reactor.addSystemEventTrigger("before", "shutdown", self.cancelAll)
+
+    @property
+    def connections(self) -> int:
+        """How many handlers run."""
+        return len(self._running)
+
+    def buildProtocol(self, addr: object) -> Pipe:
+        return Pipe(self._start, self._size)
+
+    def _start(self, stream: ByteStream) -> None:
+        running: Deferred[object] = Deferred.fromCoroutine(self._handler(stream))
+        self._running[running] = stream
+        if len(self._running) >= self._limit:
+            self.port.pauseProducing()
+        running.addBoth(self._finished, running)
+
+    def _finished(self, result: object, running: Deferred[object]) -> None:
+        stream = self._running.pop(running)
+        was_cancelled = running in self._is_cancelled
+        self._is_cancelled.discard(running)
+        if isinstance(result, Failure):
+            # Why not if it is the connection's own reason: that belongs to the connection, and is no fault of the handler.
+            if not was_cancelled and result.value is not stream.reason:
+                self._tell(stream, result)
+            stream.abort()
+        else:
+            stream.transport.loseConnection()
+        if len(self._running) < self._limit and self.port.connected:
+            self.port.resumeProducing()
+        if not self._running:
+            idle, self._idle = self._idle, []
+            for each in idle:
+                each.callback(None)
+
+    def _tell(self, stream: ByteStream, result: Failure) -> None:
+        """Log what a handler raised."""
+        from ropewalk.observe import explain
+
+        _log.error("the handler of %r raised\n%s", stream, explain(stream.transport), exc_info=result.value)
+
+    def cancelAll(self) -> None:
+        """Cancel every handler that runs; each connection is aborted when its handler has ended."""
+        for running in list(self._running):
+            self._is_cancelled.add(running)
+            running.cancel()
+
+    async def stop(self) -> None:
+        """Accept no more, cancel every handler, and wait until all have ended and their connections are closed."""
+        trigger, self._trigger = self._trigger, None
+        if trigger is not None:
+            self.port.reactor.removeSystemEventTrigger(trigger)
+        await self.port.stopListening()
+        self.cancelAll()
+        if self._running:
+            waiting: Deferred[None] = Deferred()
+            self._idle.append(waiting)
+            await waiting
+
+
+async def serve(
+    handler: Handler,
+    endpoint: str | IStreamServerEndpoint,
+    reactor: Any = None,
+    limit: int = HANDLERS,
+    buffer: int = BUFFER,
+) -> Server:
+    """Listen, and run a coroutine for each connection.
+
+    Args:    handler: called with a ByteStream. When it returns, the connection is closed in order; when it raises, that is
+                 logged with the connection's timeline, and the connection is aborted.
+             endpoint: a description, as serverFromString takes it, or an endpoint.
+             reactor: for a description; None for the default one, `ropewalk.reactor`.
+             limit: how many handlers run at once; at the limit nothing is accepted.
+             buffer: bytes of each connection that wait to be read, above which the peer has to wait.
+    Returns: the Server, listening; `await server.stop()` ends it. At the reactor's shutdown each handler is cancelled.
+    Raises:  ValueError; CannotListenError.
+    """
+    check("limit", limit)
+    check("buffer", buffer)
+    where: Any = endpoint
+    if isinstance(endpoint, str):
+        where = serverFromString(or_default(reactor), endpoint)
+    server = Server(handler, limit, buffer)
+    server.listens(await where.listen(server))
+    return server
