@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ropewalk.endpoints import clientFromString, connectProtocol, serverFromString
     from ropewalk.observe import Recorder, Tracer, explain
     from ropewalk.serving import serve
+
     # Why not in __all__: `from ropewalk import *` must not take Python's own away.
     from ropewalk.streams import open as open
 
