@@ -69,7 +69,8 @@ _READ_SIZE_MOST = 131072
 # Small writes of one handler are joined at once up to this size. Why so small: joining copies what is there already, and a
 # thousand writes must not become quadratic; beyond it the outbox joins them in one go.
 _GATHER_LIMIT = 4096
-# Sends in one flush, so that one fast reader cannot keep the loop (FAULTS J8).
+# Sends of what waits, and as often what a resumed producer brings, in one flush. Why not more: one fast reader must not keep
+# the loop (FAULTS J8).
 _SENDS_PER_FLUSH = 4
 # Seconds of rest when the kernel is out of buffers: polling again at once would spin.
 _REST = 0.01
@@ -465,6 +466,8 @@ class Stream:
             box, flow = self._box, self._flow
             if box is not None and box.size and not self._send_some(box):
                 return False
+            if self._rest is not None:
+                break  # Why: the kernel is out of buffers; more for it would be no rest.
             if flow is None or not flow.drained(box.size if box is not None else 0, self._limits[1]):
                 break
             self._resume(flow)
@@ -487,14 +490,18 @@ class Stream:
         if self._flow is flow:
             loop, was_due = self._loop, self._in_due
             loop.serving = self
+            raised_here: BaseException | None = None
             try:
                 flow.producer.resumeProducing()
             except BaseException as exc:
+                raised_here = exc
+            if loop.serving is self:
                 loop.serving = None
+                self._in_due = was_due
+            # Else the producer has turned the loop, and what that found out about us is true.
+            if raised_here is not None:
                 message = "resumeProducing of a producer of %r raised; its connection is closed"
-                self._user_raised(exc, message, with_reset=False)
-            loop.serving = None
-            self._in_due = was_due
+                self._user_raised(raised_here, message, with_reset=False)
 
     def _send_some(self, box: Outbox) -> bool:
         """Whether the stream is still there afterwards."""
