@@ -118,7 +118,9 @@ class Actor:
         if type(data) is not bytes or not data:
             self.watch.breach(f"{self.name} was given {data!r:.40} as data; it must be bytes, and not empty")
         elif self.expected[start : start + len(data)] != data:
-            self.watch.breach(f"{self.name} received what was not written, or in another order, at byte {start}")
+            self.watch.breach(
+                f"{self.name} received what was not written, or in another order, at byte {start}"
+            )
         self.received += data
         self._heard("dataReceived", breach)
 
@@ -250,7 +252,9 @@ class Producer:
     def _told(self, what: str, before: str | None) -> None:
         watch = self.actor.watch
         if self.is_gone:
-            watch.breach(f"the producer of {self.actor.name} was told {what}, though it was stopped or let go")
+            watch.breach(
+                f"the producer of {self.actor.name} was told {what}, though it was stopped or let go"
+            )
         last = self.journal[-1] if self.journal else "resumeProducing"
         if self.streaming and before is not None and last != before:
             watch.breach(f"the producer of {self.actor.name} was told {what} twice in a row")
@@ -358,9 +362,7 @@ class Scene:
     def until_received(self, actor: Actor) -> None:
         """Until it has all that its peer wrote."""
         wanted = actor.expected
-        self.until(
-            lambda: len(actor.received) >= len(wanted), f"{actor.name} receives {len(wanted)} bytes"
-        )
+        self.until(lambda: len(actor.received) >= len(wanted), f"{actor.name} receives {len(wanted)} bytes")
 
     def until_lost(self, *actors: Actor) -> None:
         for actor in actors or self.both:

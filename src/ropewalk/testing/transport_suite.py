@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import typing
 import unittest
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ropewalk.interfaces import ITransport
@@ -57,9 +57,9 @@ class TransportPair(typing.Protocol):
         Ask it before the first step and after every step. A step is one turn of the loop, or what comes nearest; if
         nothing is ready it waits some milliseconds, never more than 50 (of your transport's own time).
 
-        Returns: as soon as `condition()` is true. If it is not true after a time that is long for your transport
-                 (seconds; less than `closeTimeout`), or if nothing can happen any more: return False, or raise any
-                 Exception. Both mean "it never became so"; the suite asks `condition` once more, and goes by that.
+        Returns: as soon as `condition()` is true. If it is not true after a time that is long for your transport, or
+                 if nothing can happen any more: return False, or raise any Exception. Both mean "it never became so";
+                 the suite asks `condition` once more, and goes by that.
         """
 
     def close(self) -> None:
@@ -157,16 +157,16 @@ def checkTransport(
 
 def transportClaims(
     *, bulk: int = BULK, **can: typing.Unpack[Abilities]
-) -> Iterator[tuple[str, Callable[[TransportPairMaker], None]]]:
+) -> list[tuple[str, Callable[[TransportPairMaker], None]]]:
     """The claims one by one, for a test framework's own table of tests.
 
     Args:    bulk, can: as checkTransport.
-    Returns: an iterator of (name, claim). `claim(makePair)` raises AssertionError with what was seen if it does not
+    Returns: (name, claim) each, as `pytest.mark.parametrize` takes them. `claim(makePair)` raises AssertionError with what was seen if it does not
              hold; one that is left out raises unittest.SkipTest, which pytest knows too, and says which ability it needs.
     Raises:  TypeError for an ability that does not exist.
     """
     _choose(can)
-    return ((each.name, _Playable(each, bulk, _missing(each, can))) for each in CLAIMS)
+    return [(each.name, _Playable(each, bulk, _missing(each, can))) for each in CLAIMS]
 
 
 class _Playable:

@@ -15,6 +15,10 @@ from ropewalk.testing.transport_stage import NotHeld, Scene
 
 CLAIMS: list[Claim] = []
 
+# Seconds: what a connection that is filled, rests a while and is given up after 0.1 s takes at most on a busy machine; a
+# transport that has not heard of the 0.1 waits for the 60 of the contract.
+_NOT_THE_DEFAULT = 50
+
 
 @claim(CLAIMS, "loseConnection ends both sides with ConnectionDone")
 def _lose(scene: Scene) -> None:
@@ -41,7 +45,9 @@ def _flush_small(scene: Scene) -> None:
     scene.is_done()
 
 
-@claim(CLAIMS, "loseConnection waits for a peer that rests, and then sends the rest", "counters", "backPressure")
+@claim(
+    CLAIMS, "loseConnection waits for a peer that rests, and then sends the rest", "counters", "backPressure"
+)
 def _flush_to_slow(scene: Scene) -> None:
     scene.connect()
     one, other = scene.both
@@ -61,6 +67,7 @@ def _flush_to_slow(scene: Scene) -> None:
     "closeDeadline",
     "counters",
     "backPressure",
+    "endings",
 )
 def _deadline(scene: Scene) -> None:
     scene.connect()
@@ -70,6 +77,11 @@ def _deadline(scene: Scene) -> None:
     fill(scene)
     one.lose()
     scene.is_broken(one)
+    ended = one.transport.ended
+    scene.held(ended.by is EndedBy.TIMEOUT, f"it says that it was ended by {ended.by!s}")
+    scene.held(
+        ended.seconds < _NOT_THE_DEFAULT, f"with closeTimeout 0.1 it lived for {ended.seconds} seconds"
+    )
     other.resume()
     scene.until_lost(other)
 

@@ -137,7 +137,9 @@ def _paused_ends(scene: Scene, how: str) -> None:
 # ---- producers ----------------------------------------------------------------------------------------------------
 
 
-@claim(CLAIMS, "a push producer is paused once above high water, and resumed once after draining", "producers")
+@claim(
+    CLAIMS, "a push producer is paused once above high water, and resumed once after draining", "producers"
+)
 def _push(scene: Scene) -> None:
     scene.connect()
     one = scene.one
@@ -156,7 +158,9 @@ def _push(scene: Scene) -> None:
     producer.unregister()
 
 
-@claim(CLAIMS, "a push producer never has more waiting than high water and one write", "producers", "counters")
+@claim(
+    CLAIMS, "a push producer never has more waiting than high water and one write", "producers", "counters"
+)
 def _push_bounded(scene: Scene) -> None:
     scene.connect()
     one = scene.one
@@ -175,7 +179,13 @@ def _push_bounded(scene: Scene) -> None:
     scene.held(state["most"] <= _HIGH_WATER + len(chunk), f"{state['most']} bytes waited")
 
 
-@claim(CLAIMS, "a push producer of a peer that rests stays paused until it reads", "producers", "counters", "backPressure")
+@claim(
+    CLAIMS,
+    "a push producer of a peer that rests stays paused until it reads",
+    "producers",
+    "counters",
+    "backPressure",
+)
 def _push_to_slow(scene: Scene) -> None:
     scene.connect()
     one, other = scene.both
@@ -308,7 +318,12 @@ def _limits(scene: Scene) -> None:
 WRONG_LIMITS = {"low above high": (10, 20), "hard below high": (10, 0, 5), "below zero": (-1, -1)}
 
 
-@claim(CLAIMS, "setWriteLimits refuses what makes no sense with a ValueError", "writeLimits", cases=tuple(WRONG_LIMITS))
+@claim(
+    CLAIMS,
+    "setWriteLimits refuses what makes no sense with a ValueError",
+    "writeLimits",
+    cases=tuple(WRONG_LIMITS),
+)
 def _wrong_limits(scene: Scene, how: str) -> None:
     scene.connect()
     refused = False

@@ -55,7 +55,12 @@ def _shut(scene: Scene) -> None:
     scene.held(not one.is_lost, "it ended the connection")
 
 
-@claim(CLAIMS, "when both sides have half-closed, both end with ConnectionDone", "halfClose", half_closers="one other")
+@claim(
+    CLAIMS,
+    "when both sides have half-closed, both end with ConnectionDone",
+    "halfClose",
+    half_closers="one other",
+)
 def _both_halves(scene: Scene) -> None:
     scene.connect()
     one, other = scene.both
@@ -125,7 +130,9 @@ def _plain_half(scene: Scene) -> None:
     scene.is_done()
 
 
-@claim(CLAIMS, "loseConnection after loseWriteConnection closes cleanly", "halfClose", half_closers="one other")
+@claim(
+    CLAIMS, "loseConnection after loseWriteConnection closes cleanly", "halfClose", half_closers="one other"
+)
 def _lose_after_half(scene: Scene) -> None:
     scene.connect()
     one = scene.one

@@ -26,16 +26,16 @@ def _order(scene: Scene) -> None:
     scene.go_on()
     wanted = ["connectionMade", *["dataReceived"] * one.journal.count("dataReceived"), "connectionLost"]
     scene.held(one.journal == wanted, f"{one.name} was told {one.journal}")
-    scene.held(other.journal == ["connectionMade", "connectionLost"], f"{other.name} was told {other.journal}")
+    scene.held(
+        other.journal == ["connectionMade", "connectionLost"], f"{other.name} was told {other.journal}"
+    )
 
 
 @claim(CLAIMS, "in connectionMade the transport is there and says that it is connected")
 def _made(scene: Scene) -> None:
     one = scene.one
     told = []
-    one.acts["connectionMade"] = lambda: told.append(
-        (one.transport.connected, one.transport.disconnecting)
-    )
+    one.acts["connectionMade"] = lambda: told.append((one.transport.connected, one.transport.disconnecting))
     scene.connect()
     scene.held(told == [(True, False)], f"(connected, disconnecting) was {told}, not [(True, False)]")
 
@@ -69,9 +69,7 @@ def _ending_is_quiet(scene: Scene, request: str) -> None:
     one, other = scene.both
     one.is_closing = request != "loseWriteConnection"
     one.ask(request)
-    scene.held(
-        not (one.is_lost or other.is_lost), f"connectionLost came before {request} had returned"
-    )
+    scene.held(not (one.is_lost or other.is_lost), f"connectionLost came before {request} had returned")
     one.lose()
     scene.until_lost()
 
