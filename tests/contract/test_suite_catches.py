@@ -6,6 +6,7 @@ import logging
 import re
 import unittest
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,10 @@ def test_claims_that_need_what_is_not_there_are_left_out_and_named(ability: str)
 
 
 def test_an_ability_that_there_is_not_is_a_TypeError_that_names_those_there_are() -> None:
+    misspelt: Any = {"halfclose": False}
     for refused in (partial(checkTransport, partial(LayeredPair, Layer)), transportClaims):
         with pytest.raises(TypeError, match="no ability halfclose; there are: halfClose, "):
-            refused(halfclose=False)
+            refused(**misspelt)
 
 
 def test_a_maker_that_raises_or_returns_too_early_is_told_as_such() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ropewalk import ClientFactory, Reactor, ServerFactory, TCPOptions
+from ropewalk import ClientFactory, Reactor, TCPOptions
 from ropewalk.simulation import Simulation
 
 HERE = "127.0.0.1"
@@ -20,7 +20,7 @@ VIRTUAL_STEPS = 15_000
 PORT = 7
 
 
-class Given(ServerFactory, ClientFactory):
+class Given(ClientFactory):
     """A factory of one protocol that is there already."""
 
     noisy = False

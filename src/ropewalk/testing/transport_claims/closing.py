@@ -39,7 +39,12 @@ def _flush(scene: Scene) -> None:
 @claim(CLAIMS, "loseConnection right after a small write in one handler sends it first")
 def _flush_small(scene: Scene) -> None:
     one = scene.one
-    one.acts["connectionMade"] = lambda: (one.send(b"good day, and good night"), one.lose())
+
+    def greet_and_go() -> None:
+        one.send(b"good day, and good night")
+        one.lose()
+
+    one.acts["connectionMade"] = greet_and_go
     scene.connect()
     scene.until_received(scene.other)
     scene.is_done()

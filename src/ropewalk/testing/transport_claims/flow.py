@@ -67,7 +67,12 @@ def _paused_in_data(scene: Scene) -> None:
 def _no_pause(scene: Scene) -> None:
     scene.connect()
     one, other = scene.both
-    one.acts["dataReceived"] = lambda: (one.pause(), one.resume())
+
+    def rest_not_at_all() -> None:
+        one.pause()
+        one.resume()
+
+    one.acts["dataReceived"] = rest_not_at_all
     other.send(noise(scene.bulk // 2))
     scene.until_received(one)
 

@@ -79,7 +79,12 @@ def _both_halves(scene: Scene) -> None:
 )
 def _answered(scene: Scene) -> None:
     one, other = scene.both
-    other.acts["readConnectionLost"] = lambda: (other.send(b"the answer"), other.half())
+
+    def answer() -> None:
+        other.send(b"the answer")
+        other.half()
+
+    other.acts["readConnectionLost"] = answer
     scene.connect()
     one.send(b"the question")
     one.half()

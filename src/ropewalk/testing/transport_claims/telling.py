@@ -115,14 +115,29 @@ def _pause_and_resume(actor: Actor) -> None:
     actor.resume()
 
 
+def _write_and_lose(actor: Actor) -> None:
+    _write(actor)
+    actor.lose()
+
+
+def _lose_twice(actor: Actor) -> None:
+    actor.lose()
+    actor.lose()
+
+
+def _lose_and_abort(actor: Actor) -> None:
+    actor.lose()
+    actor.abort()
+
+
 REQUESTS: dict[str, Callable[[Actor], None]] = {
     "write": _write,
     "loseConnection": Actor.lose,
     "abortConnection": Actor.abort,
     "pause and resume": _pause_and_resume,
-    "write, then loseConnection": lambda actor: (_write(actor), actor.lose())[0],
-    "loseConnection twice": lambda actor: (actor.lose(), actor.lose())[0],
-    "loseConnection, then abortConnection": lambda actor: (actor.lose(), actor.abort())[0],
+    "write, then loseConnection": _write_and_lose,
+    "loseConnection twice": _lose_twice,
+    "loseConnection, then abortConnection": _lose_and_abort,
 }
 
 
