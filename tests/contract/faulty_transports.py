@@ -272,6 +272,22 @@ class FlushesNothing(Layer):
         self.stream.abortConnection()
 
 
+class ClosesOverUnreadData(Layer):
+    CLAIM = "loseConnection with unread data does not destroy what was sent before it"
+    is_paused = False
+
+    def pauseProducing(self):
+        self.is_paused = True
+        self.stream.pauseProducing()
+
+    def loseConnection(self):
+        if self.is_paused:
+            # What a bare close does when the kernel holds unread data: a reset.
+            self.stream.reactor.callLater(0.1, self.stream.abortConnection)
+        else:
+            self.stream.loseConnection()
+
+
 class IsNeverLost(Layer):
     CLAIM = "loseConnection ends both sides with ConnectionDone"
 
