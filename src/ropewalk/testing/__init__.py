@@ -1,13 +1,13 @@
-"""Tests of programs that use the network, without a network: simulated worlds, many seeds, and doubles.
+"""Tests of programs that use the network, without a network: simulated worlds, many seeds, doubles, and a contract.
 
     from ropewalk.testing import simulate
 
     @simulate(seeds=200)
     def test_every_message_arrives(simulation): ...
 
-`seeds.py` runs one test in many worlds, `plugin.py` lets pytest do it. What a world is: `ropewalk.simulation`. For tests of
-one part by itself, under the names that Twisted's users know: `clock.py`, `string_transport.py`, `memory_reactor.py` with the
-other end of its connections in `peer.py`.
+`seeds.py` runs one test in many worlds, `plugin.py` lets pytest do it; what a world is: `ropewalk.simulation`. `clock.py`,
+`string_transport.py`, `memory_reactor.py` and `peer.py` are doubles with Twisted's names. `transport_suite.py` holds any
+transport to the contract of Ropewalk's own; `transport_stage.py` is what its claims play on, `transport_claims/` the claims.
 """
 
 from __future__ import annotations
@@ -20,25 +20,45 @@ if TYPE_CHECKING:
     from ropewalk.testing.peer import Peer
     from ropewalk.testing.seeds import simulate
     from ropewalk.testing.string_transport import StringTransport, StringTransportWithDisconnection
+    from ropewalk.testing.transport_suite import (
+        Abilities,
+        TransportPair,
+        TransportPairMaker,
+        TransportReport,
+        checkTransport,
+        transportClaims,
+    )
 
 __all__ = [
+    "Abilities",
     "Clock",
     "MemoryReactor",
     "MemoryReactorClock",
     "Peer",
     "StringTransport",
     "StringTransportWithDisconnection",
+    "TransportPair",
+    "TransportPairMaker",
+    "TransportReport",
+    "checkTransport",
     "simulate",
+    "transportClaims",
 ]
 
 _HOMES = {
+    "Abilities": "transport_suite",
     "Clock": "clock",
     "MemoryReactor": "memory_reactor",
     "MemoryReactorClock": "memory_reactor",
     "Peer": "peer",
     "StringTransport": "string_transport",
     "StringTransportWithDisconnection": "string_transport",
+    "TransportPair": "transport_suite",
+    "TransportPairMaker": "transport_suite",
+    "TransportReport": "transport_suite",
+    "checkTransport": "transport_suite",
     "simulate": "seeds",
+    "transportClaims": "transport_suite",
 }
 
 
