@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,104 @@ def test_what_cannot_be_run_is_said_in_one_line(program: Path, tmp_path: Path) -
     fixtures.write_text(PROGRAM.replace("def good(simulation)", "def good(simulation, tmp_path)"))
     _, wrong = run(fixtures, status=2)
     assert "good asks for tmp_path, which only pytest can give" in wrong
+    leaves = tmp_path / "leaves.py"
+    leaves.write_text("import sys\nsys.exit(0)\n")
+    _, wrong = run(leaves, status=2)
+    assert "cannot be imported: SystemExit: 0" in wrong
+    methods = tmp_path / "methods.py"
+    methods.write_text(
+        PROGRAM + "\nclass TestThis:\n    @simulate\n    def test_it(self, simulation):\n        pass\n"
+    )
+    _, wrong = run(methods, status=2)
+    assert "TestThis.test_it is a method, which only pytest can call" in wrong
+
+
+OTHER = """
+import os, sys, time
+from ropewalk.testing import simulate
+
+class Mine(Exception):
+    pass
+
+@simulate(seeds=40, allow=Mine)
+def allowed(simulation):
+    def boom():
+        raise Mine
+    simulation.host().reactor.callLater(1, boom)
+    simulation.advance(2)
+
+@simulate(seeds=40)
+def leaves(simulation):
+    sys.exit(0)
+
+@simulate(seeds=40)
+def skips(simulation):
+    import unittest
+    raise unittest.SkipTest("not today")
+
+@simulate(seeds=40)
+def dies(simulation):
+    os._exit(3)
+
+@simulate(seeds=40)
+def spins(simulation):
+    print("spinning", flush=True)
+    while True:
+        pass
+"""
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    # Why that name: another module has it, and is imported where processes are started.
+    path = tmp_path / "queue.py"
+    path.write_text(OTHER)
+    return path
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_whatever_a_test_does_is_told_whatever_the_number_of_processes(other: Path, jobs: int) -> None:
+    said, _ = run(other, "--jobs", jobs, "--only", "allowed")
+    assert "allowed: 40 seeds, none failed" in said
+    said, _ = run(other, "--jobs", jobs, "--only", "leaves", status=1)
+    assert "leaves: 20 of 20 seeds failed" in said
+    assert "SystemExit: 0" in said
+    said, _ = run(other, "--jobs", jobs, "--only", "skips")
+    assert "skips: skipped: not today" in said
+
+
+def test_a_process_that_dies_is_told_in_one_line(other: Path) -> None:
+    _, wrong = run(other, "--jobs", 2, "--only", "dies", status=1)
+    assert re.fullmatch(r"ropewalk: dies: a process that ran its seeds has died .*; try --jobs 1\n", wrong)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupt_ends_a_test_that_spins_and_its_processes(other: Path, jobs: int) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ropewalk",
+        "simulate",
+        str(other),
+        "--jobs",
+        str(jobs),
+        "--only",
+        "spins",
+    ]
+    # Why a session of its own: whoever is in it is found by it, and nobody else is.
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as started:
+        assert started.stdout is not None
+        for _ in range(jobs):
+            assert started.stdout.readline() == "spinning\n"
+        started.send_signal(signal.SIGINT)
+        _, wrong = started.communicate(timeout=30)
+    assert started.returncode == 130
+    assert "ropewalk: interrupted in spins" in wrong
+    # Why a while: Python's own resource tracker ends when it finds its pipe closed.
+    end = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(started.pid, 0)
+            time.sleep(0.05)

@@ -89,7 +89,7 @@ def test_each_test_runs_in_its_worlds_and_the_report_tells_the_shortest(program:
     # What fails is shown as pytest shows any failure: the line, with its values.
     assert "assert 7 != 7" in said
     assert "3 of 30 seeds failed; the shortest is seed 7 (also 17, 27): " in said
-    assert "Again, just that one: pytest 'test_program.py::test_that_fails' --simulation-seed=7" in said
+    assert "Again, just that one: pytest test_program.py::test_that_fails --simulation-seed=7" in said
     assert "Captured simulation call" in said
     assert re.search(r"at 0.000 s, client: connection 1 to server:7: open", said)
     assert "1 of 5 seeds failed; the shortest is seed 3: " in said
@@ -115,6 +115,25 @@ def test_the_number_of_seeds_may_be_asked_for(program: Path) -> None:
     said = run(program, "-rA", "--simulation-seeds=4", "-k", "with_many or that_fails")
     assert "so far: 0 1 2 3\n" in said
     assert "2 passed" in said
+
+
+def test_a_fixture_that_would_have_another_world_is_refused(tmp_path: Path) -> None:
+    program = tmp_path / "test_fixture.py"
+    program.write_text(
+        "import pytest\n"
+        "from ropewalk.testing import simulate\n"
+        "@pytest.fixture\n"
+        "def server(simulation):\n"
+        "    return simulation.host('server')\n"
+        "@simulate\n"
+        "def test_it(server, simulation):\n"
+        "    pass\n"
+        "def test_with_one_world(server, simulation):\n"
+        "    assert server is simulation.host('server')\n"
+    )
+    said = run(program)
+    assert "the fixture 'server' asks for simulation, but test_it has a new world for each seed" in said
+    assert "1 failed, 1 passed" in said
 
 
 def test_no_number_of_seeds_is_refused(program: Path) -> None:

@@ -197,10 +197,82 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(SimulationError, match="not down"):
         server.restart()
     server.crash()
-    for how in (server.crash, server.kill):
+    for how in (server.crash, server.kill, server.pause):
         with pytest.raises(SimulationError, match="down already"):
             how()
     sim.close()
+
+
+@pytest.mark.parametrize("how", ["crash", "kill", "pause"])
+def test_a_machine_that_falls_in_the_turn_of_another_gets_none_at_the_same_instant(how: str) -> None:
+    for seed in range(10):
+        sim = Simulation(seed)
+        one, other = sim.host("one"), sim.host("other")
+        ran: list[float] = []
+        other.onStart(lambda reactor, ran=ran, sim=sim: reactor.callLater(1, lambda: ran.append(sim.now)))  # type: ignore[misc]
+        one.reactor.callLater(1, getattr(other, how))
+        sim.run(until=sim.now + 5)
+        # Which of the two comes first at one instant is drawn from the seed.
+        assert ran in ([], [1001.0])
+        assert other.isDown is (how != "pause")
+
+
+def test_a_program_that_fells_its_own_machine_when_it_starts_ends_the_starting() -> None:
+    sim = Simulation()
+    host = sim.host()
+    started: list[str] = []
+
+    def first(reactor: Any) -> None:
+        started.append("first")
+        if host.boots:
+            host.crash()
+
+    host.onStart(first)
+    host.onStart(lambda reactor: started.append("second"))
+    host.crash()
+    host.restart()
+    assert host.isDown
+    assert started == ["first", "second", "first"]
+
+
+def test_a_program_is_a_plain_function() -> None:
+    async def program(reactor: Any) -> None: ...
+
+    host = Simulation().host()
+    wrong: Any
+    for wrong in (None, program):
+        with pytest.raises(TypeError, match="a program is a plain function of the reactor"):
+            host.onStart(wrong)
+    assert not host.comesBack
+
+
+def test_resets_of_a_crash_do_not_get_through_a_path_that_is_cut() -> None:
+    sim, server, client, log, _, _ = a_connection()
+    sim.partition(server, client)
+    server.crash(resets=True)
+    sim.run(until=sim.now + 10)
+    assert log.rows == []
+
+
+def test_what_a_crashed_machine_would_have_sent_again_does_not_come() -> None:
+    sim, server, client, log, calls, serves = a_connection()
+    sim.loss(server, client, 1.0)
+    sim.at(sim.now, serves.talkers[0].transport.write, b"lost on its way")
+    sim.run(until=sim.now + 0.05)
+    server.crash()
+    sim.run(until=sim.now + 10)
+    assert log.rows == []
+    assert calls.talker.received == b""
+
+
+def test_the_first_keep_alive_probe_after_the_machine_is_up_again_is_answered_with_a_reset() -> None:
+    sim, server, _, log, _, _ = a_connection(keepAlive=(10, 5, 6))
+    server.crash()
+    sim.at(sim.now + 1, server.restart)
+    sim.run(until=sim.now + 100)
+    [(time, *told)] = log.rows
+    assert told == ["lost", "ConnectionLost", "peer reset"]
+    assert 10 <= time < 11
 
 
 def test_a_machine_has_all_its_ports_and_descriptors_again() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ropewalk.simulation import Simulation, SimulationDeadlock, SimulationError, SimulationSpin
@@ -40,7 +42,7 @@ def test_run_until_a_time_ends_exactly_then() -> None:
 
 
 def test_run_until_a_time_that_is_past_is_refused() -> None:
-    with pytest.raises(ValueError, match="past"):
+    with pytest.raises(ValueError, match="from now on"):
         Simulation().run(until=999.0)
 
 
@@ -209,3 +211,31 @@ def test_two_hosts_cannot_have_one_address() -> None:
         sim.host("other", ["192.0.2.1"])
     with pytest.raises(ValueError, match="loopback"):
         sim.host("third", ["127.0.0.1"])
+
+
+NAN = float("nan")
+WRONG: dict[str, Callable[[Simulation], object]] = {
+    "run until nan": lambda sim: sim.run(until=NAN),
+    "advance by nan": lambda sim: sim.advance(NAN),
+    "run for ever": lambda sim: sim.run(until=float("inf")),
+    "a limit of nan": lambda sim: sim.runUntilIdle(limit=NAN),
+    "at nan": lambda sim: sim.at(NAN, int),
+    "a negative latency": lambda sim: sim.latency("one", "one", -1),
+    "a latency of nan": lambda sim: sim.latency("one", "one", NAN),
+    "more loss than all": lambda sim: sim.loss("one", "one", 5),
+    "no bandwidth": lambda sim: sim.bandwidth("one", "one", 0),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_numbers_that_make_no_sense_are_refused_at_once(wrong: str) -> None:
+    sim = Simulation()
+    sim.host("one")
+    with pytest.raises(ValueError, match="not "):
+        WRONG[wrong](sim)
+
+
+def test_what_is_to_happen_must_be_callable() -> None:
+    nothing: object = None
+    with pytest.raises(TypeError, match="must be callable, not None"):
+        Simulation().at(1001, nothing)  # type: ignore[arg-type]

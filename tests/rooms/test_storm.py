@@ -107,6 +107,19 @@ def test_a_storm_leaves_alone_what_others_ordered() -> None:
     assert state(sim) == before
 
 
+@pytest.mark.parametrize("kinds", [["delay", "loss"], ["refuse", "kill", "crash"], list(KINDS)])
+def test_several_storms_at_once_undo_all_of_their_own(kinds: list[str]) -> None:
+    for seed in range(40):
+        sim, *_ = a_world(seed)
+        sim.run(until=sim.now + 1)
+        before = state(sim)
+        storms = [sim.storm(seconds, kinds=kinds) for seconds in (15, 20, 25)]
+        sim.run(until=sim.now + 25)
+        assert state(sim) == before, f"seed {seed}"
+        assert len({tuple(storm.log) for storm in storms}) == 3, "each has chances of its own"
+        sim.close()
+
+
 def test_a_storm_can_be_stopped() -> None:
     sim, *_ = a_world(0)
     before = state(sim)
@@ -115,8 +128,9 @@ def test_a_storm_can_be_stopped() -> None:
     assert state(sim) != before
     storm.stop()
     assert state(sim) == before
-    told = len(storm.log)
-    sim.run(until=sim.now + 100)
+    told, ended = len(storm.log), storm.ends
+    sim.run(until=sim.now + 1100)
+    assert storm.ends == ended
     assert len(storm.log) == told
 
 
@@ -144,7 +158,19 @@ def test_without_names_literal_addresses_and_localhost_are_found_all_the_same() 
     assert answers["server"].errno == socket.EAI_AGAIN
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"every": 0}, {"longest": -1}, {"kinds": ["fire"]}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seconds": 0},
+        {"every": 1e-9},
+        {"every": float("nan")},
+        {"longest": -1},
+        {"kinds": ["fire"]},
+        {"kinds": []},
+    ],
+)
 def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"must be above 0|no misfortune 'fire'; there are: cut, delay"):
+    with pytest.raises(
+        ValueError, match=r"0.001 or more|no misfortune 'fire'; there are: cut, delay|one kind at least"
+    ):
         Storm(Simulation(), **{"seconds": 1, **wrong})

@@ -12,10 +12,13 @@ import importlib.util
 import inspect
 import itertools
 import multiprocessing
+import shlex
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -54,9 +57,17 @@ def simulate(path: Path, seeds: int | None, seed: Seed | None, jobs: int, only: 
         if seed is not None:
             settings = replace(settings, seeds=(seed,))
         elif seeds is not None:
-            settings = replace(settings, seeds=tuple(range(seeds)))
+            settings = replace(settings, seeds=range(seeds))
         started = time.monotonic()
-        verdict = _run(path, name, test, settings, jobs)
+        try:
+            verdict = _run(path, name, test, settings, jobs)
+        except KeyboardInterrupt:
+            return Outcome(130, f"interrupted in {name}")
+        except BrokenProcessPool:
+            return Outcome(
+                1,
+                f"{name}: a process that ran its seeds has died (os._exit, a crash, no memory); try --jobs 1",
+            )
         seconds = time.monotonic() - started
         failed += bool(verdict.failed)
         _tell(console, path, name, verdict, seconds)
@@ -64,22 +75,23 @@ def simulate(path: Path, seeds: int | None, seed: Seed | None, jobs: int, only: 
 
 
 def load(path: Path) -> ModuleType:
-    """Import a file, its own folder in front of the path, as `python FILE` would.
+    """Import a file. Its own folder is looked in too, last: a file called queue.py must not stand in for Python's own.
 
     Raises: ValueError if it cannot be imported, saying why.
     """
     folder = str(path.resolve().parent)
     if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+        sys.path.append(folder)
+    # Why a name of its own: a file may be called as a module is that others import.
+    spec = importlib.util.spec_from_file_location(f"simulated {path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    # Why: dataclasses and pickle look a class's module up by its name.
-    sys.modules[path.stem] = module
+    # Why: dataclasses look a class's module up by its name.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise ValueError(f"{path} cannot be imported: {type(exc).__name__}: {exc}") from exc
     return module
 
@@ -90,6 +102,13 @@ def tests_of(module: ModuleType, only: str | None = None) -> dict[str, Test]:
     Raises: ValueError if there is none, or one that asks for more than `simulation`.
     """
     found = {name: each for name, each in vars(module).items() if settings_of(each) is not None}
+    for name, each in vars(module).items():
+        methods = vars(each).items() if isinstance(each, type) else ()
+        for method, function in methods:
+            if settings_of(function) is not None:
+                raise ValueError(
+                    f"{name}.{method} is a method, which only pytest can call; run it with pytest"
+                )
     if only is not None:
         found = {name: each for name, each in found.items() if name == only}
     if not found:
@@ -121,50 +140,57 @@ def _run(path: Path, name: str, test: Test, settings: Settings, jobs: int) -> Ve
             verdict.turns += part.turns
             verdict.failed += part.failed
             progress.update(task, completed=verdict.ran, description=_title(name, verdict))
-            if len(verdict.failed) >= MOST_FAILURES:
+            verdict.skipped = verdict.skipped or part.skipped
+            if verdict.skipped or len(verdict.failed) >= MOST_FAILURES:
                 break
     # Why sorted: which process was first is no property of the test.
-    order = {seed: place for place, seed in enumerate(settings.seeds)}
-    verdict.failed.sort(key=lambda outcome: order[outcome.seed])
-    show(verdict, test, settings, {})
+    verdict.failed.sort(key=lambda trial: settings.seeds.index(trial.seed))
+    show(verdict, test, settings)
     return verdict
 
 
 def _parts(path: Path, name: str, test: Test, settings: Settings, jobs: int) -> Iterator[Verdict]:
     """The verdicts on handfuls of seeds, as they come."""
-    handfuls = [
-        replace(settings, seeds=settings.seeds[place : place + _HANDFUL])
-        for place in range(0, len(settings.seeds), _HANDFUL)
-    ]
-    if jobs == 1 or len(handfuls) == 1:
+    seeds = settings.seeds
+    handfuls = (seeds[place : place + _HANDFUL] for place in range(0, len(seeds), _HANDFUL))
+    if jobs == 1 or len(seeds) <= _HANDFUL:
         for handful in handfuls:
-            yield run_seeds(test, handful, again=False)
+            yield run_seeds(test, replace(settings, seeds=handful))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool:
         waiting: set[Future[Verdict]] = set()
-        left = iter(handfuls)
         try:
             while True:
                 # Why so few at once: when enough have failed, what was not handed out need not be run.
-                for handful in itertools.islice(left, 2 * jobs - len(waiting)):
+                for handful in itertools.islice(handfuls, 2 * jobs - len(waiting)):
                     waiting.add(pool.submit(_in_another_process, str(path), name, handful))
                 if not waiting:
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for each in done:
                     yield each.result()
+        except BaseException:
+            # Why not wait for them: a test that spins would be waited for until it is killed.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 _loaded: dict[str, dict[str, Test]] = {}
 
 
-def _in_another_process(path: str, name: str, settings: Settings) -> Verdict:
+def _in_another_process(path: str, name: str, seeds: Sequence[Seed]) -> Verdict:
+    # Why its own settings: an exception class of FILE that came from another process would not be the one raised here.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if path not in _loaded:
         _loaded[path] = tests_of(load(Path(path)))
-    return run_seeds(_loaded[path][name], settings, again=False)
+    test = _loaded[path][name]
+    settings = settings_of(test)
+    assert settings is not None
+    return run_seeds(test, replace(settings, seeds=seeds))
 
 
 def _title(name: str, verdict: Verdict) -> str:
@@ -179,9 +205,12 @@ def _tell(console: Console, path: Path, name: str, verdict: Verdict, seconds: fl
     rate = verdict.ran / seconds if seconds else 0.0
     say(f"{name}: {verdict.summary()}, {seconds:.1f} s", "bold red" if verdict.failed else "green")
     shown = verdict.shown
+    if verdict.skipped:
+        return
     if shown is None:
         say(f"  {rate:.0f} seeds/s, {verdict.turns} turns of loops", "dim")
         return
-    say(f"Again, just that one: ropewalk simulate {path} --only {name} --seed {shown.seed}\n")
+    words = ["ropewalk", "simulate", str(path), "--only", name, "--seed", str(shown.seed)]
+    say(f"Again, just that one: {shlex.join(words)}\n")
     say(shown.told + "\n\n" if shown.told else "")
     say(shown.error)

@@ -73,8 +73,8 @@ class Driver:
         if len(busy) > 1:
             world.random.shuffle(busy)
         for host in busy:
-            # Why asked again: a turn of another host may have entered this one, or stopped its reactor.
-            if not host.is_in_turn:
+            # Why asked again: a turn of another host may have entered this one, stopped its reactor, paused or felled it.
+            if host.may_turn():
                 self.turns += 1
                 host.turn()
         if not busy and not happened:

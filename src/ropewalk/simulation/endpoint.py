@@ -220,6 +220,8 @@ class Endpoint:
         """The machine has crashed: nobody is told, neither the program nor the peer."""
         self.owner = None
         self._received.clear()
+        if self.wire is not None:
+            self.wire.abandon()
         self.finish(0)
 
     # ---- what a packet does -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ It must never know what a turn does. The kernel's parts are plain attributes, fo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,10 @@ class Host:
         """Let the host run a program: called with its reactor now, and again after each `restart`.
 
         Returns: the program, so that this can be a decorator.
+        Raises:  TypeError for what cannot be called so; whatever the program raises.
         """
+        if not callable(program) or inspect.iscoroutinefunction(program):
+            raise TypeError(f"a program is a plain function of the reactor, not {program!r}")
         self._programs.append(program)
         if not self.isDown:
             program(self.reactor)
@@ -165,14 +169,15 @@ class Host:
         self.isDown = False
         self.stack.come_up()
         for program in list(self._programs):
-            program(self.reactor)
+            if not self.isDown:  # Why asked: the one before may have felled it.
+                program(self.reactor)
 
     def pause(self) -> None:
         """Give its program no time, until `resume`, as by SIGSTOP. The kernel goes on: data is taken in until buffers are full.
 
-        Raises: SimulationError in the middle of a turn of its own.
+        Raises: SimulationError if it is down, or in the middle of a turn of its own.
         """
-        self._check_not_in_turn("pause")
+        self._check_may_fall("pause")
         self.isPaused = True
 
     def resume(self) -> None:
@@ -285,6 +290,10 @@ class Host:
             self._driver.wait(self, poller, timeout)
         finally:
             self._depth -= 1
+
+    def may_turn(self) -> bool:
+        """Whether there is a program that can be given a turn now."""
+        return self._reactor is not None and not self._depth and not self.isPaused
 
     @property
     def is_in_turn(self) -> bool:

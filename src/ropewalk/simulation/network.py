@@ -22,6 +22,7 @@ from ropewalk.simulation.world import World
 
 if TYPE_CHECKING:
     from ropewalk.simulation.host import Host
+    from ropewalk.simulation.stack import Stack
 
 # Seconds that a packet takes within one host, and between two. Source: a loopback round trip is some 40 µs, one in a data
 # centre under 1 ms.
@@ -110,6 +111,12 @@ class Wire:
         if not self._armed:
             self._arm(arrival)
 
+    def abandon(self) -> None:
+        """The sender is off: what has left it arrives, what it would have sent again does not."""
+        last = self._world.now + self._path.latency + self._path.jitter
+        while self._packets and self._packets[-1][0] > last:
+            self._packets.pop()
+
     def _arm(self, time: float, background: bool = False) -> None:
         self._armed = True
         self._world.at(time, self._deliver, background=background)
@@ -166,11 +173,13 @@ class Route:
 class Network:
     """All hosts, and the paths between them."""
 
-    __slots__ = ("_owners", "_paths", "_routes", "latency", "next_number", "other_routes", "world")
+    __slots__ = ("_owners", "_paths", "_routes", "latency", "next_number", "other_routes", "stacks", "world")
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._owners: dict[str, Host] = {}
+        # Of all hosts, the oldest first.
+        self.stacks: list[Stack] = []
         self._paths: dict[tuple[Host, Host], Path] = {}
         self._routes: dict[str, Route] = {}
         # Seconds between two hosts, and the route to an address, of which nothing else was said.

@@ -1,16 +1,19 @@
 """How long an end of a connection waits for a peer from whom nothing can come: keep-alive and TCP_USER_TIMEOUT.
 
-Both are clocks that matter only while the path between two hosts is cut, or the peer's host is down. So they run only
-then: a healthy connection with keep-alive costs no happening at all, and a world of idle connections is idle.
+Both are clocks that matter only while the path between two hosts is cut, the peer's host is down, or it has come up again and
+knows of nothing. So they run only then: a healthy connection with keep-alive costs no happening at all, and a world of idle
+connections is idle.
 
 An end is looked at when its path is cut and when it sends into a cut path; if nothing was heard until its time is up, the
-connection ends with ETIMEDOUT. Retransmission's own limit is the wire's (network.py).
+connection ends with ETIMEDOUT. A machine that is up again answers the next probe with a reset. Retransmission's own limit is
+the wire's (network.py).
 
 Source: tcp(7), tcp_keepalive_time and TCP_USER_TIMEOUT; RFC 5482.
 """
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from ropewalk.simulation.tcp_states import OVER, TcpState
@@ -36,6 +39,17 @@ class Patience:
         deadline = self._deadline(endpoint)
         if deadline is not None:
             self._waiting[endpoint] = self._world.at(deadline, self._look, endpoint, endpoint.last_heard)
+
+    def probe(self, endpoint: Endpoint) -> None:
+        """The peer's machine is up again: look when the next keep-alive probe is due, if there are any."""
+        if endpoint.options.keep_alive is None or endpoint.state in OVER:
+            return
+        idle, interval, _ = endpoint.options.keep_alive
+        due = endpoint.last_heard + idle
+        if due < self._world.now:
+            due += ceil((self._world.now - due) / interval) * interval
+        self.forget(endpoint)
+        self._waiting[endpoint] = self._world.at(due, self._look, endpoint, endpoint.last_heard)
 
     def forget(self, endpoint: Endpoint) -> None:
         waiting = self._waiting.pop(endpoint, None)

@@ -30,6 +30,8 @@ from ropewalk.simulation.world import SimulationDeadlock, SimulationError, World
 # again never comes to rest, and a test should say so instead of running on. Value: a little more than a day.
 _LIMIT = 100_000.0
 _MOST_HOSTS = 65_000
+# Why a second name: the parameter of `at` is called so, as in callLater.
+callable_ = callable
 
 
 class Simulation:
@@ -114,17 +116,25 @@ class Simulation:
 
     def latency(self, one: str | Host, other: str | Host, seconds: float, jitter: float = 0.0) -> None:
         """How long a packet takes between two hosts, each way; `jitter` is the most that chance adds."""
+        _check_seconds("latency", seconds)
+        _check_seconds("jitter", jitter)
         for path in self._paths(one, other):
             path.latency = seconds
             path.jitter = jitter
 
     def bandwidth(self, one: str | Host, other: str | Host, bytesPerSecond: float | None) -> None:
         """How much gets through between two hosts, each way; None for no limit."""
+        if bytesPerSecond is not None and not 0 < bytesPerSecond < float("inf"):
+            raise ValueError(
+                f"bandwidth must be a number of bytes per second above 0, not {bytesPerSecond!r}"
+            )
         for path in self._paths(one, other):
             path.bandwidth = bytesPerSecond
 
     def loss(self, one: str | Host, other: str | Host, chance: float) -> None:
         """Which share of the packets has to be sent again, each way; what programs see of it is delay."""
+        if not 0 <= chance <= 1:
+            raise ValueError(f"loss is a share from 0 to 1, not {chance!r}")
         for path in self._paths(one, other):
             path.loss = chance
 
@@ -212,7 +222,14 @@ class Simulation:
         return self._world.now
 
     def at(self, time: float, callable: Callable[..., object], *args: Any) -> None:
-        """Let something happen in the world at a time, outside any reactor: a partition, a reset."""
+        """Let something happen in the world at a time, outside any reactor: a partition, a reset.
+
+        Raises: ValueError for a time that is no number; TypeError for what cannot be called.
+        """
+        if time != time:
+            raise ValueError(f"time must be a number, not {time!r}")
+        if not callable_(callable):
+            raise TypeError(f"what is to happen must be callable, not {callable!r}")
         self._world.at(time, callable, *args)
 
     def run(self, until: float | Callable[[], bool] | None = None, limit: float = _LIMIT) -> None:
@@ -225,9 +242,10 @@ class Simulation:
                 the limit; SimulationSpin if time stands still; SystemExit and KeyboardInterrupt of callbacks.
         """
         world = self._world
+        _check_seconds("limit", limit)
         if until is not None and not callable(until):
-            if until < world.now:
-                raise ValueError(f"{until} is past, it is {world.now}")
+            if not world.now <= until < float("inf"):
+                raise ValueError(f"until must be a time from now on, {world.now} or later, not {until!r}")
             self._driver.run(until, None)
             world.jump(until)
             self._driver.run(until, None)
@@ -286,6 +304,11 @@ class Simulation:
 
     def _shown(self) -> str:
         return "\n".join(str(host.ledger()) for host in self._hosts.values())
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
 
 
 def _endpoint_of(connection: Any) -> Endpoint:

@@ -37,6 +37,7 @@ class Stack:
     def __init__(self, host: Host, network: Network) -> None:
         self.host = host
         self.network = network
+        network.stacks.append(self)
         self.world = network.world
         self.ports = PortTable(network.world)
         self.is_up = True
@@ -173,12 +174,17 @@ class Stack:
             if peer.stack is self:
                 continue
             peer.stack.worry(peer)
-            if resets:
+            if resets and not self.network.path(self.host, peer.stack.host).is_cut:
                 path = self.network.path(self.host, peer.stack.host)
                 self.world.at(path.arrival(self.world, 0), peer.arrive_reset)
 
     def come_up(self) -> None:
+        """It is up again, and knows nothing of what was: a peer's next keep-alive probe is answered with a reset."""
         self.is_up = True
+        for stack in self.network.stacks:
+            for endpoint in stack.connections():
+                if endpoint.peer is not None and endpoint.peer.stack is self and endpoint.peer.is_over:
+                    stack._patience.probe(endpoint)
 
     def worry(self, endpoint: Endpoint) -> None:
         self._patience.worry(endpoint)

@@ -7,13 +7,14 @@
 What strikes: packets between two hosts are held up or lost, a path is cut, a connection is reset by a middlebox, a program
 gets no time, a kernel refuses calls or takes few bytes at once, names cannot be looked up, a program is killed or its
 machine crashes, and comes back. Each misfortune but a reset lasts a while and is then undone; a storm that has passed has
-undone all of its own, and nothing that others ordered. So a test can demand two things: that nothing wrong happened in the
-storm, and that everything works after it.
+undone all of its own, and nothing that others had ordered before. (Who cuts a path, pauses a host or silences the names while a
+storm does the same sees it undone with the storm's: there is one switch.) So a test can demand two things: that nothing wrong
+happened in the storm, and that everything works after it.
 
 A storm holds, for each misfortune that lasts, the one callable that undoes it. Machines fall only if they have a program
 that starts again (`Host.onStart`): of the others a test expects that they stay.
 
-It knows the simulation's public face only, and chance of its own: whether there is a storm changes nothing of what the
+It goes by what `Simulation`, `Host` and `Faults` offer to all, and has chance of its own: whether there is a storm changes nothing of what the
 world itself draws. Rejected: one probability for each packet and call. A fault that lasts some seconds and then ends is what
 reconnecting, back-off and time-outs have to live with; a thousand single ones are noise.
 """
@@ -43,6 +44,8 @@ _OF_THE_REACTOR = ("poller", "socket_pair")
 # programs are of that size, so several strike within each of them.
 EVERY = 1.0
 LONGEST = 5.0
+# No more often than once a millisecond, and nothing shorter: at one instant time would not move.
+_LEAST = 0.001
 
 
 class Storm:
@@ -52,7 +55,7 @@ class Storm:
             every: virtual seconds between two misfortunes, in the mean.
             longest: how long one lasts at most.
             kinds: which; None for all of `KINDS`.
-    Raises: ValueError for a number that is not above 0, or an unknown kind, naming it.
+    Raises: ValueError for a number that is not above 0, for an unknown kind, naming it, or for none.
     """
 
     def __init__(
@@ -64,17 +67,20 @@ class Storm:
         kinds: Iterable[str] | None = None,
     ) -> None:
         for name, value in (("seconds", seconds), ("every", every), ("longest", longest)):
-            if not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value!r}")
+            if not _LEAST <= value < float("inf"):
+                raise ValueError(f"{name} must be a number of seconds, {_LEAST} or more, not {value!r}")
         self._kinds = list(KINDS if kinds is None else kinds)
+        if not self._kinds:
+            raise ValueError(f"a storm needs one kind at least; there are: {', '.join(KINDS)}")
         for kind in self._kinds:
             if kind not in KINDS:
                 raise ValueError(f"no misfortune {kind!r}; there are: {', '.join(KINDS)}")
         self._sim = sim
-        self._chance = random.Random(f"storm {sim.seed} {sim.now}")
+        self._chance = random.Random(f"storm {sim.seed} {len(sim.storms)}")
         self._every = every
         self._longest = longest
-        self._active: dict[str, Undo] = {}
+        # What lasts just now, by the number of its stroke.
+        self._active: dict[int, tuple[str, Undo]] = {}
         self._spoiled: set[tuple[Path, str]] = set()
         self.starts = sim.now
         self.ends = sim.now + seconds
@@ -85,9 +91,9 @@ class Storm:
 
     def stop(self) -> None:
         """Undo everything now; nothing strikes any more."""
-        self.ends = self._sim.now
-        for what in list(self._active):
-            self._undo(what)
+        self.ends = min(self.ends, self._sim.now)
+        for number in list(self._active):
+            self._undo(number)
 
     def _wait(self) -> None:
         time = self._sim.now + self._chance.expovariate(1 / self._every)
@@ -103,16 +109,26 @@ class Storm:
             what, undo = stroke
             self.log.append((self._sim.now, what))
             if undo is not None:
-                self._active[what] = undo
+                number = len(self.log)
+                self._active[number] = what, undo
                 lasts = self._chance.random() * self._longest
-                self._sim.at(min(self._sim.now + lasts, self.ends), self._undo, what)
+                self._sim.at(min(self._sim.now + lasts, self.ends), self._undo, number)
         self._wait()
 
-    def _undo(self, what: str) -> None:
-        undo = self._active.pop(what, None)
+    def _undo(self, number: int) -> None:
+        what, undo = self._active.pop(number, ("", None))
         if undo is not None:
             undo()
             self.log.append((self._sim.now, f"over: {what}"))
+
+    def spare(self, host: Host) -> None:
+        """Undo what befalls a host's kernel: its program is about to start again.
+
+        Why: a program that starts meets a kernel that answers; else it would not come back, and the storm not end.
+        """
+        for number, (what, _) in list(self._active.items()):
+            if what.startswith(f"{host.name}: "):
+                self._undo(number)
 
     # ---- whom ---------------------------------------------------------------------------------------------------
 
@@ -130,7 +146,7 @@ class Storm:
 
     def _is_new(self, what: str) -> bool:
         """Whether the same does not strike the same already: undoing would be ambiguous."""
-        return what not in self._active
+        return all(what != active for active, _ in self._active.values())
 
     # ---- the network ------------------------------------------------------------------------------------------
 
@@ -160,7 +176,7 @@ class Storm:
         path = self._sim.path(*pair)
         before = getattr(path, quality)
         # Why one at a time: of two that overlap the first to end could not say what the path was like before.
-        if before >= value or (path, quality) in self._spoiled:
+        if before >= value or any((path, quality) in storm._spoiled for storm in (self, *self._sim.storms)):
             return None
         self._spoiled.add((path, quality))
         setattr(path, quality, value)
@@ -189,7 +205,8 @@ class Storm:
         names.outage = socket.EAI_AGAIN
 
         def undo() -> None:
-            names.outage = None
+            if names.outage == socket.EAI_AGAIN:
+                names.outage = None
 
         return what, undo
 
@@ -236,9 +253,8 @@ class Storm:
         host = self._host()
         if host is None or not host.comesBack:
             return None
-        # Why: a program that starts meets a kernel that answers; else it would not come back, and the storm not end.
-        for what in [each for each in self._active if each.startswith(f"{host.name}: ")]:
-            self._undo(what)
+        for storm in (self, *self._sim.storms):
+            storm.spare(host)
         how(host)
 
         def undo() -> None:

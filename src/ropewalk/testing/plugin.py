@@ -7,14 +7,15 @@ one fails, the report says which seed was the shortest, how to run just that one
     --simulation-seed SEED     every simulated test with this one seed
     --simulation-seeds N       every decorated test with the seeds 0 to N - 1
 
-What a test under many seeds means is in seeds.py; here is only what pytest must know. Rule: nothing of the engine is
-imported before a test asks for it: this file is loaded in every pytest run of everybody who has installed the package.
+What a test under many seeds means is in seeds.py; here is only what pytest must know. Rule: nothing beyond `import ropewalk`
+is imported before a test asks for it: this file is loaded in every pytest run of everybody who has installed the package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,17 +71,33 @@ def simulation(request: pytest.FixtureRequest) -> Iterator[Simulation]:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     if not hasattr(pyfuncitem.obj, "__simulated__"):
         return None
-    from ropewalk.testing.seeds import run_seeds, settings_of
+    from ropewalk.testing.seeds import run_seeds, settings_of, show
 
     settings = settings_of(pyfuncitem.obj)
     assert settings is not None
+    _refuse_fixtures_of_another_world(pyfuncitem)
+    settings = _asked(pyfuncitem.config, settings)
     names = pyfuncitem._fixtureinfo.argnames
     arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names if name != "simulation"}
-    failing = (Exception, pytest.fail.Exception)
-    verdict = run_seeds(pyfuncitem.obj, _asked(pyfuncitem.config, settings), arguments, failing)
+    passing = (pytest.exit.Exception,)
+    verdict = run_seeds(pyfuncitem.obj, settings, arguments, passing)
+    if verdict.skipped:
+        pytest.skip(verdict.skipped)
+    show(verdict, pyfuncitem.obj, settings, arguments, passing)
     if verdict.shown is not None:
         _fail(pyfuncitem, verdict)
     return True
+
+
+def _refuse_fixtures_of_another_world(item: pytest.Function) -> None:
+    """A fixture is made once for all seeds, so one that asks for `simulation` would have a world that nobody runs."""
+    for name, definitions in item._fixtureinfo.name2fixturedefs.items():
+        if name != "simulation" and "simulation" in definitions[-1].argnames:
+            pytest.fail(
+                f"the fixture {name!r} asks for simulation, but {item.name} has a new world for each seed; make it a "
+                "function that is given the simulation",
+                pytrace=False,
+            )
 
 
 def _asked(config: pytest.Config, settings: Settings) -> Settings:
@@ -88,14 +105,14 @@ def _asked(config: pytest.Config, settings: Settings) -> Settings:
     seed, count = _seed(config), config.getoption(_SEEDS)
     if seed is not None:
         return replace(settings, seeds=(seed,))
-    return settings if count is None else replace(settings, seeds=tuple(range(count)))
+    return settings if count is None else replace(settings, seeds=range(count))
 
 
 def _fail(item: pytest.Function, verdict: Verdict) -> None:
     """Let the item fail with the error of the shortest seed, and say all that is known."""
     shown = verdict.shown
     assert shown is not None
-    again = f"Again, just that one: pytest {item.nodeid!r} {_SEED}={shown.seed}"
+    again = f"Again, just that one: pytest {quote(item.nodeid)} {quote(f'{_SEED}={shown.seed}')}"
     item.add_report_section("call", "simulation", f"{verdict.summary()}\n{again}\n\n{shown.told}")
     exc = shown.exception
     if exc is None:

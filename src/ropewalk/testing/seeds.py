@@ -7,8 +7,8 @@
 The decorator only writes down what is wanted; the function stays what it was and can be called with a `Simulation` of one's
 own. Who runs it: the pytest plugin (plugin.py), or `ropewalk simulate FILE`. Both come here.
 
-A seed fails if the test raises, or if something was logged as an error: a callback that raised is a failure also where the
-engine has dealt with it and gone on. Of the seeds that failed, the shortest (fewest turns of loops) is run once more, now
+A seed fails if the test raises, or if something was logged as an error, until its world is closed and gone: a callback that raised
+is a failure also where the engine has dealt with it and gone on, and so is a Deferred's failure that nobody took. Of the seeds that failed, the shortest (fewest turns of loops) is run once more, now
 with a recorder at each reactor, and that is what the report shows: the seed, the misfortunes, the timeline of every
 connection. Why once more: recording costs, and failures are rare; and a second run that differs from the first proves that
 the program asks something else than its seed (a real clock, a global `random`, the order of a set), which is told.
@@ -18,10 +18,11 @@ It must never know pytest, nor the command line.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
@@ -31,7 +32,7 @@ from ropewalk.failure import Failure
 from ropewalk.observe import Recorder
 from ropewalk.simulation import Host, Simulation
 
-__all__ = ["Outcome", "Settings", "Verdict", "run_seeds", "seed_of", "settings_of", "simulate"]
+__all__ = ["Settings", "Trial", "Verdict", "run_seeds", "seed_of", "settings_of", "simulate"]
 
 Seed = int | str
 F = TypeVar("F", bound=Callable[..., object])
@@ -53,22 +54,22 @@ class Settings:
     """What `simulate` was told.
 
     Args:   seeds: which worlds.
-            atRest: whether nothing may be left open at the end.
+            at_rest: whether nothing may be left open at the end.
             allow: exceptions that may be logged.
     """
 
-    seeds: tuple[Seed, ...] = tuple(range(SEEDS))
-    atRest: bool = False
+    seeds: Sequence[Seed] = range(SEEDS)
+    at_rest: bool = False
     allow: tuple[type[BaseException], ...] = ()
 
 
 @dataclass(slots=True)
-class Outcome:
+class Trial:
     """What became of a test in one world.
 
     Args:   error: how it failed, as a traceback; "" if it did not.
-            turns: of loops, in all; virtualSeconds: how long that took there.
-            traceHash: what happened, in hex; equal hashes are equal runs.
+            turns: of loops, in all; virtual_seconds: how long that took there.
+            trace_hash: what happened, in hex; equal hashes are equal runs.
             told: the timelines and what was logged, if it was observed.
             exception: the error itself, in the process in which it was raised.
     """
@@ -76,8 +77,8 @@ class Outcome:
     seed: Seed
     error: str = ""
     turns: int = 0
-    virtualSeconds: float = 0.0
-    traceHash: str = ""
+    virtual_seconds: float = 0.0
+    trace_hash: str = ""
     told: str = ""
     exception: BaseException | None = field(default=None, compare=False)
 
@@ -88,23 +89,27 @@ class Verdict:
 
     ran: int = 0
     turns: int = 0
-    failed: list[Outcome] = field(default_factory=list)
+    failed: list[Trial] = field(default_factory=list)
+    # Why the test has skipped itself, if it has.
+    skipped: str = ""
     # The shortest of those, run once more and told in full; None if none failed.
-    shown: Outcome | None = None
+    shown: Trial | None = None
     repeats: bool = True
 
-    def shortest(self) -> Outcome | None:
+    def shortest(self) -> Trial | None:
         """The failure with the fewest turns; of equal ones the first."""
-        return min(self.failed, key=lambda outcome: outcome.turns, default=None)
+        return min(self.failed, key=lambda trial: trial.turns, default=None)
 
     def summary(self) -> str:
         """One or two lines: how many failed, and which seed is the shortest."""
         shown = self.shown
+        if self.skipped:
+            return f"skipped: {self.skipped}"
         if shown is None:
             return f"{self.ran} seeds, none failed"
         others = [str(each.seed) for each in self.failed if each.seed != shown.seed]
         also = f" (also {', '.join(others[:10])}{' …' if len(others) > 10 else ''})" if others else ""
-        shortest = f"{shown.turns} turns, {shown.virtualSeconds:.6g} virtual seconds"
+        shortest = f"{shown.turns} turns, {shown.virtual_seconds:.6g} virtual seconds"
         failed = f"{len(self.failed)} of {self.ran} seeds failed"
         lines = [f"{failed}; the shortest is seed {shown.seed}{also}: {shortest}"]
         if not self.repeats:
@@ -140,20 +145,40 @@ def simulate(
              atRest: whether the test fails if anything is still open when it returns (`Simulation.checkAtRest`).
              allow: exceptions that callbacks may raise; any other that is logged makes the seed fail.
     Returns: the function itself.
-    Raises:  ValueError for no seeds, TypeError for a function without the parameter `simulation`.
+    Raises:  ValueError for no seeds; TypeError for seeds that are neither numbers nor texts, for `allow` that names no exceptions,
+             for a function without the parameter `simulation`, and for a generator, whose body would not be run.
     """
-    chosen: tuple[Seed, ...] = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    if not chosen:
-        raise ValueError(f"a test needs one seed at least, not seeds={seeds!r}")
-    settings = Settings(chosen, atRest, allow if isinstance(allow, tuple) else (allow,))
+    settings = Settings(_checked_seeds(seeds), atRest, _checked_exceptions(allow))
 
     def mark(function: F) -> F:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{function!r} is a generator: it has a yield in it, and would not be run")
         if "simulation" not in inspect.signature(function).parameters:
             raise TypeError(f"{function!r} needs a parameter named simulation")
         setattr(function, _ATTRIBUTE, settings)
         return function
 
     return mark if function is None else mark(function)
+
+
+def _checked_seeds(seeds: int | Iterable[Seed]) -> Sequence[Seed]:
+    if isinstance(seeds, (str, bytes, bool)):
+        raise TypeError(f"seeds is a number of seeds, or the seeds themselves, not {seeds!r}")
+    chosen: Sequence[Seed] = range(seeds) if isinstance(seeds, int) else tuple(seeds)
+    if not chosen:
+        raise ValueError(f"a test needs one seed at least, not seeds={seeds!r}")
+    for seed in chosen if isinstance(chosen, tuple) else ():
+        if not isinstance(seed, (int, str)) or isinstance(seed, bool):
+            raise TypeError(f"a seed is a whole number or a text, not {seed!r}")
+    return chosen
+
+
+def _checked_exceptions(allow: object) -> tuple[type[BaseException], ...]:
+    every = allow if isinstance(allow, tuple) else (allow,)
+    for each in every:
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise TypeError(f"allow is an exception class or a tuple of them, not {allow!r}")
+    return every
 
 
 def settings_of(function: object) -> Settings | None:
@@ -163,9 +188,9 @@ def settings_of(function: object) -> Settings | None:
 
 
 def seed_of(text: str) -> Seed:
-    """The seed that a command line names: a number if it is one, else a text."""
+    """The seed that a command line names: a number if it is written as one, else a text."""
     try:
-        return int(text)
+        return int(text) if str(int(text)) == text else text
     except ValueError:
         return text
 
@@ -174,28 +199,33 @@ def run_seeds(
     function: Callable[..., object],
     settings: Settings,
     arguments: Mapping[str, Any] | None = None,
-    failing: tuple[type[BaseException], ...] = (Exception,),
-    again: bool = True,
+    passing: tuple[type[BaseException], ...] = (),
 ) -> Verdict:
-    """Run a test with each seed; with the shortest that failed once more, observed.
+    """Run a test with each seed. What failed is told by `show`, once there are no more seeds.
 
     Args:   arguments: what the test is called with besides `simulation`.
-            failing: exceptions that are failures; any other leaves.
-            again: False leaves `show` to the caller, who has more seeds.
+            passing: exceptions that are no failures, and leave; KeyboardInterrupt always does.
     """
     verdict = Verdict()
-    for seed in settings.seeds:
-        outcome = run_seed(function, seed, settings, arguments or {}, failing)
-        verdict.ran += 1
-        verdict.turns += outcome.turns
-        if outcome.error:
-            # Why forgotten: it holds the frames of its world, and the one that is shown is run again.
-            outcome.exception = None
-            verdict.failed.append(outcome)
-            if len(verdict.failed) >= MOST_FAILURES:
+    # Why: what was there before, a whole test run perhaps, need not be looked at again for each world.
+    gc.collect()
+    gc.freeze()
+    try:
+        for seed in settings.seeds:
+            trial = run_seed(function, seed, settings, arguments or {}, passing)
+            if _is_skip(trial.exception):
+                verdict.skipped = str(trial.exception) or "no reason was given"
                 break
-    if again:
-        show(verdict, function, settings, arguments or {}, failing)
+            # Why forgotten: it holds the frames of its world, and the one that is shown is run again.
+            trial.exception = None
+            verdict.ran += 1
+            verdict.turns += trial.turns
+            if trial.error:
+                verdict.failed.append(trial)
+                if len(verdict.failed) >= MOST_FAILURES:
+                    break
+    finally:
+        gc.unfreeze()
     return verdict
 
 
@@ -203,14 +233,14 @@ def show(
     verdict: Verdict,
     function: Callable[..., object],
     settings: Settings,
-    arguments: Mapping[str, Any],
-    failing: tuple[type[BaseException], ...] = (Exception,),
+    arguments: Mapping[str, Any] | None = None,
+    passing: tuple[type[BaseException], ...] = (),
 ) -> None:
     """Run the shortest failure of a verdict once more, observed."""
     shortest = verdict.shortest()
     if shortest is not None:
-        again = run_seed(function, shortest.seed, settings, arguments, failing, is_observed=True)
-        verdict.repeats = bool(again.error) and again.traceHash == shortest.traceHash
+        again = run_seed(function, shortest.seed, settings, arguments or {}, passing, is_observed=True)
+        verdict.repeats = bool(again.error) and again.trace_hash == shortest.trace_hash
         verdict.shown = again if again.error else shortest
 
 
@@ -219,9 +249,10 @@ def run_seed(
     seed: Seed,
     settings: Settings,
     arguments: Mapping[str, Any],
-    failing: tuple[type[BaseException], ...] = (Exception,),
+    passing: tuple[type[BaseException], ...] = (),
+    *,
     is_observed: bool = False,
-) -> Outcome:
+) -> Trial:
     """Run a test in one world."""
     recordings: list[Recording] = []
 
@@ -229,24 +260,45 @@ def run_seed(
         recordings.append(Recording(host))
         return recordings[-1]
 
-    outcome = Outcome(seed)
-    sim = Simulation(seed, observe=observe if is_observed else None)
-    start = sim.now
+    trial = Trial(seed)
     with _Listening(_log) as logged:
+        sim = Simulation(seed, observe=observe if is_observed else None)
+        start = sim.now
         try:
             _finish(sim, function(simulation=sim, **arguments))
             logged.check(settings.allow)
-            if settings.atRest:
+            if settings.at_rest:
                 sim.checkAtRest()
-        except failing as exc:
-            outcome.exception = exc
-            outcome.error = "".join(traceback.format_exception(exc))
-        outcome.turns, outcome.virtualSeconds = sim.turns, sim.now - start
-        outcome.traceHash = sim.traceHash()
-        if is_observed:
-            outcome.told = "\n\n".join(_told(sim, start, recordings, logged))
-        sim.close()
-    return outcome
+        except BaseException as exc:
+            # Why all others: a test that leaves by SystemExit has not passed.
+            if isinstance(exc, (KeyboardInterrupt, *passing)):
+                raise
+            _failed(trial, exc)
+        finally:
+            trial.turns, trial.virtual_seconds = sim.turns, sim.now - start
+            trial.trace_hash = sim.traceHash()
+            if is_observed:
+                trial.told = "\n\n".join(_told(sim, start, recordings, logged))
+            sim.close()
+        if not trial.error:
+            # Why once more: callbacks raise at the end too, and a failure that nobody took is told when its Deferred goes.
+            del sim
+            gc.collect()
+            try:
+                logged.check(settings.allow)
+            except LoggedErrors as exc:
+                _failed(trial, exc)
+    return trial
+
+
+def _failed(trial: Trial, exc: BaseException) -> None:
+    trial.exception = exc
+    trial.error = "".join(traceback.format_exception(exc))
+
+
+def _is_skip(exc: BaseException | None) -> bool:
+    """Whether the test has skipped itself, by pytest's or unittest's means. Why by name: neither need be installed."""
+    return type(exc).__name__ in ("Skipped", "SkipTest")
 
 
 def _finish(sim: Simulation, result: object) -> None:
@@ -256,7 +308,11 @@ def _finish(sim: Simulation, result: object) -> None:
     results: list[object] = []
     waiting: Deferred[Any] = maybeDeferred(lambda: result)
     waiting.addBoth(results.append)
-    sim.run(until=lambda: bool(results))
+
+    def the_test_has_its_result() -> bool:
+        return bool(results)
+
+    sim.run(until=the_test_has_its_result)
     if isinstance(results[0], Failure):
         results[0].raiseException()
 
@@ -293,28 +349,38 @@ class Recording:
         ]
 
 
-class _Listening(logging.Handler):
-    """Keeps what a logger is told as an error, and keeps it from everybody else meanwhile."""
+class _Listening(logging.Filter):
+    """Keeps what a logger is told as an error, and keeps it from everybody else meanwhile.
+
+    Whatever is no error goes on as before. A logger that was switched off is switched on: what is wrong must be seen.
+    """
 
     def __init__(self, log: logging.Logger) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__()
         self._log = log
-        self._propagates = log.propagate
+        self._level = log.level
+        self._disabled = logging.root.manager.disable
         self.records: list[logging.LogRecord] = []
 
     def __enter__(self) -> _Listening:
-        self._log.addHandler(self)
-        self._log.propagate = False
+        self._log.addFilter(self)
+        logging.disable(min(self._disabled, logging.ERROR - 1))
+        if not self._log.isEnabledFor(logging.ERROR):
+            self._log.setLevel(logging.ERROR)
         return self
 
     def __exit__(self, *what: object) -> None:
-        self._log.removeHandler(self)
-        self._log.propagate = self._propagates
+        self._log.removeFilter(self)
+        self._log.setLevel(self._level)
+        logging.disable(self._disabled)
         # Why: an exception that was logged holds the frames of a world that has ended.
         self.records.clear()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR:
+            return True
         self.records.append(record)
+        return False
 
     def lines(self) -> list[str]:
         return [self._line(record) for record in self.records]
