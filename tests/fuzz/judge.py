@@ -93,9 +93,15 @@ def last_progress(end: End) -> float:
     return max((time for time, sent in end.progress if sent < end.transport.ended.sent), default=0.0)
 
 
+# What the kernel says to be asked again: never why a connection has ended.
+AGAIN = (errno.EAGAIN, errno.EINTR, errno.EINPROGRESS)
+
+
 def is_true(world: World, end: End, ended: Any) -> bool:
     """J4: whether what the reason says has happened."""
     by, reason = ended.by, end.reason
+    if ended.errno in AGAIN:
+        return False
     asked_to_end = isinstance(end, Relay) or "loseConnection" in end.asked
     asked_to_end |= isinstance(end.owner, Calls) and end.owner.asked_to_disconnect
     is_lost = isinstance(reason, ConnectionClosed) and not isinstance(reason, ConnectionDone)

@@ -59,6 +59,8 @@ class End(Protocol):
         self.is_paused = False
         # (time, bytes sent) while it closes.
         self.progress: list[tuple[float, int]] = []
+        # The hard limit it was given by setWriteLimits, if any.
+        self.hard_limit: int | None = None
         self.is_slow = world.draw_slowness()
         world.ends.append(self)
 
@@ -81,6 +83,7 @@ class End(Protocol):
 
     def connectionLost(self, reason: Any) -> None:
         self.world.called(self, "connectionLost", self.state == "made")
+        self.world.check(self.producer is None, self, "J6 its producer was not stopped before")
         self.state = "lost"
         self.reason = reason.value
         self.lost_at = self.world.sim.now
@@ -91,6 +94,8 @@ class End(Protocol):
     def ask(self, request: str, *args: Any) -> None:
         """A request to the transport, noted; nothing may be called back from within it but what I4 allows."""
         self.asked.setdefault(request, self.world.sim.now)
+        if request == "setWriteLimits" and len(args) > 2:
+            self.hard_limit = args[2]
         if request in ("pauseProducing", "resumeProducing"):
             self.is_paused = request == "pauseProducing"
         self.world.inside(request, getattr(self.transport, request), *args)
@@ -106,6 +111,7 @@ class End(Protocol):
             self.ask("writeSequence", [data[: size // 2], data[size // 2 :]])
         else:
             self.ask("write", data)
+        self.world.expect_within_limits(self)
 
     def rest(self, seconds: float) -> None:
         self.ask("pauseProducing")
@@ -362,7 +368,9 @@ class Calls(ReconnectingClientFactory):
     def vanish(self) -> None:
         """Its program is no more."""
         self.state = "gone"
-        self.connector = self.end = self.relay = self._waits = None
+        self.connector = self.end = self.relay = None
+        if self._waits is not None:
+            self._waits.clear()
         self.continueTrying = False
 
     def __repr__(self) -> str:

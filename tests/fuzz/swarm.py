@@ -20,6 +20,7 @@ from ropewalk import TCPOptions
 from ropewalk.error import CannotListenError
 from ropewalk.event import Event
 from ropewalk.simulation import FALLIBLE, Host, Simulation
+from ropewalk.simulation.tcp_states import OVER as ENDED
 from tests.fuzz.players import MAY_CALL_BACK, OVER, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
 
 WILD_SECONDS = 15.0
@@ -321,11 +322,22 @@ class World:
 
     def _do_later(self, who: Any, where: str) -> None:
         delay = self.chance.random() * 2
-        who.host.reactor.callLater(delay, self._act_later, who, self.sim.now + delay)
+        due = [self.sim.now + delay]
+        call = who.host.reactor.callLater(delay, self._act_later, who, due)
+        # Some are moved, before they come or when others do; and with them comes a crowd that is called off again.
+        if self.chance.random() < 0.3:
+            moved = self.chance.random() * 3
+            call.reset(moved)
+            due[0] = self.sim.now + moved
+        if self.chance.random() < 0.05:
+            crowd = [who.host.reactor.callLater(self.chance.random() * 5, int) for _ in range(150)]
+            for each in crowd:
+                each.cancel()
 
-    def _act_later(self, who: Any, due: float) -> None:
-        is_late = self.sim.now > due + 1e-9 and not self.had_no_time(who.host, due)
-        self.check(not is_late, who, f"J8 a timer came {self.sim.now - due} s late")
+    def _act_later(self, who: Any, due: list[float]) -> None:
+        is_late = self.sim.now > due[0] + 1e-9 and not self.had_no_time(who.host, due[0])
+        self.check(not is_late, who, f"J8 a timer came {self.sim.now - due[0]} s late")
+        self.check(self.sim.now > due[0] - 1e-9, who, f"J8 a timer came {due[0] - self.sim.now} s early")
         if not isinstance(who, End) or who.state == "made":
             self.act(who, "later")
 
@@ -355,7 +367,19 @@ class World:
     def _reset(self, end: End) -> None:
         if end.state == "made" and end.endpoint.owner is not None:
             self.reset_ends |= {id(end.endpoint), id(end.endpoint.peer)}
+            # Why not those that are over: both sides have ended, and a reset does nothing to them any more.
+            struck = [each for each in (end.endpoint, end.endpoint.peer) if each.state not in ENDED]
             self.sim.reset(end.endpoint)
+            for each in self.ends:
+                if each.state == "made" and each.endpoint in struck:
+                    self.sim.at(self.sim.now + 1e-6, self._look_whether_told, each)
+
+    def _look_whether_told(self, end: End) -> None:
+        """J4, F3: a reset is noticed at once, paused or not."""
+        has_time = not self.had_no_time(end.host, self.sim.now - 1e-5) and not end.host.isPaused
+        # Why not where the kernel refuses: a registration that failed cannot tell.
+        refuses = {"register", "modify", "recv", "getsockopt"} & {call for call, _ in end.host.faults.given}
+        self.check(end.state != "made" or not has_time or bool(refuses), end, "F3 it was reset, and not told")
 
     def _do_stop_listening(self, who: Any, where: str) -> None:
         port = self.ports[self.hosts.index(who.host)]
@@ -494,6 +518,21 @@ class World:
         expected = sum(connector.state == "connecting" for connector in connectors)
         self.check(deadlines == expected, host, f"I5 {deadlines} deadlines, {expected} attempts")
         self.check(staggers <= expected, host, f"I5 {staggers} attempts are to be staggered, of {expected}")
+
+    def expect_within_limits(self, end: End) -> None:
+        """A hard limit that was crossed ends the connection, when the handler has returned."""
+        if (
+            end.hard_limit is not None
+            and end.state == "made"
+            and end.transport.bytesBuffered > end.hard_limit
+        ):
+            self.sim.at(self.sim.now + 1e-6, self._look_at_limit, end)
+
+    def _look_at_limit(self, end: End) -> None:
+        is_over = end.state != "made" or end.transport.bytesBuffered <= (end.hard_limit or 0)
+        self.check(
+            is_over or self.had_no_time(end.host, self.sim.now), end, "it keeps more than its hard limit"
+        )
 
     def expect_progress(self, end: End) -> None:
         """J5: a connection that is to close makes progress within its deadline, or ends; not before."""

@@ -27,6 +27,11 @@ def points(scenario: Scenario) -> list[Fault]:
     play = Play(scenario)
     play.live()
     assert breaches(play) == [], "without any fault"
+    return faults_of(play)
+
+
+def faults_of(play: Play) -> list[Fault]:
+    """Every call that was made in a play, and every way in which it may fail."""
     return [
         Fault(host, call, nth, error)
         for host, call, count in play.calls_made()
@@ -40,8 +45,11 @@ def wrongs(scenario: Scenario, fault: Fault) -> list[str]:
     play.live()
     wrong = breaches(play)
     play.sim.close()
-    name = f"{scenario.name}: {fault.call} {fault.nth} of {fault.host}, {errno.errorcode[fault.error]}"
-    return [f"{name}: {each}" for each in wrong]
+    return [f"{told(scenario, fault)}: {each}" for each in wrong]
+
+
+def told(scenario: Scenario, fault: Fault) -> str:
+    return f"{scenario.name}: {fault.call} {fault.nth} of {fault.host}, {errno.errorcode[fault.error]}"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
