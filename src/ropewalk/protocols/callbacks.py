@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ropewalk.interfaces import ITransport
 
 # Of a transport's states those in which nobody is told anything any more.
-_OVER = ("closing", "aborting", "closed")
+_OVER = frozenset({"closing", "aborting", "closed"})
 
 
 def is_over(transport: ITransport | None) -> bool:
