@@ -610,7 +610,7 @@ def test_a_state_without_a_method_drops_the_string_and_says_so(caplog: pytest.Lo
 
 # ---- over a network --------------------------------------------------------------------------------------------------
 
-MESSAGES = [b"%d " % number + b"x" * (number * 37 % 400) for number in range(60)]
+MESSAGES = [b"%d " % number + b"x" * (number * 37 % 300) for number in range(25)]
 
 
 class Answering:
@@ -660,7 +660,7 @@ def send(protocol: Any, message: bytes) -> None:
 
 
 @EACH
-@simulate(seeds=10)
+@simulate(seeds=5)
 def test_over_short_reads_and_writes_every_message_comes_back(
     simulation: Simulation, kind: type, wire: bytes
 ) -> None:
