@@ -362,9 +362,9 @@ class NetstringFramer(Framer):
         # Rule: one digit more than the limit has is too many. Looking no further, a million digits cost nothing.
         most = len(str(self.limit)) + 1
         colon = data.find(b":", start, start + most + 1)
-        digits = bytes(data[start : start + most if colon < 0 else colon])
-        if digits or colon >= 0:
-            length = self._length(digits)
+        head = bytes(data[start : start + most if colon < 0 else colon])
+        if head or colon >= 0:
+            length = self._length(head)
             end = colon + 1 + length
             if colon >= 0 and len(data) > end:
                 if data[end] != 0x2C:
@@ -374,13 +374,17 @@ class NetstringFramer(Framer):
         self._settle()
         return None
 
-    def _length(self, digits: bytes) -> int:
-        """The number that digits begin or are; refused as soon as it can become no good one."""
-        if not digits.isdigit() or (digits[:1] == b"0" and len(digits) > 1):
-            raise self._refuse(NetstringParseError(f"no length begins with {digits[:20]!r}"))
-        length = int(digits)
+    def _length(self, head: bytes) -> int:
+        """The number that these bytes are or begin; refused as soon as it can become no good one."""
+        if head[:1] == b"0" and len(head) > 1:
+            raise self._refuse(NetstringParseError(f"a length has no zero before it: {head!r}"))
+        digits = head if head.isdigit() else head[: len(head) - len(head.lstrip(b"0123456789"))]
+        length = int(digits or b"0")
+        # Why first: fed byte by byte, the number is too big before it is known what follows.
         if length > self.limit:
             raise self._refuse(MessageTooLong(length, self.limit))
+        if len(digits) < len(head) or not digits:
+            raise self._refuse(NetstringParseError(f"no length begins with {head!r}"))
         return length
 
     def frame(self, message: Bytes) -> bytes:
