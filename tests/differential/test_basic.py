@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,7 +129,7 @@ def play(kind: Any, pieces: list[bytes], **attributes: Any) -> list[Any]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+    return [data[start:end] for start, end in pairwise(edges) if start < end]
 
 
 PLACES = st.lists(st.integers(0, 10_000), max_size=30)
@@ -508,7 +509,10 @@ def test_D58_what_reading_raises_is_the_Deferred_s_and_the_consumer_is_free():
 
 def test_D58_a_transform_that_gives_nothing_does_not_end_the_asking():
     file = b"x" * 20_000
-    keeps_the_first: Any = lambda chunk: b"" if len(chunk) > 5000 else chunk
+
+    def keeps_the_first(chunk: bytes) -> bytes:
+        return b"" if len(chunk) > 5000 else chunk
+
     results, consumer = begin(ours, io.BytesIO(file), keeps_the_first)
     assert consumer.log == [("write", file[2**14 :])]
     consumer.producer.resumeProducing()

@@ -9,6 +9,7 @@ joins. What they give and what they raise is the same after each step, and so is
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -234,8 +235,8 @@ def test_what_is_framed_is_what_comes_out_however_it_is_cut(
             assert framer.delimiter in message + framer.delimiter[:-1]
     wire = b"".join(framed for _, framed in fits)
     edges = [0, *sorted(min(place, len(wire)) for place in places), len(wire)]
-    found = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    found: list[bytes] = []
+    for start, end in pairwise(edges):
         found += framer.feed(wire[start:end])
     assert found == [message for message, _ in fits]
     assert framer.waiting == 0
@@ -250,9 +251,9 @@ def test_how_noise_is_cut_changes_neither_the_messages_nor_the_error(
     outcomes = []
     edges = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     for cuts in ([0, len(data)], edges, range(len(data) + 1)):
-        framer, found, error = make(kind)[0], [], None
+        framer, found, error = make(kind)[0], list[bytes](), None
         try:
-            for start, end in zip(cuts, cuts[1:], strict=False):
+            for start, end in pairwise(cuts):
                 for message in framer.feed(data[start:end]):
                     found.append(message)
         except FramingError as exc:

@@ -249,7 +249,7 @@ def test_a_line_without_end_is_told_before_more_than_the_limit_and_a_read_is_kep
 
 def test_LineReceiver_gives_all_there_is_to_lineLengthExceeded_and_takes_back_what_is_good() -> None:
     def resume(self: Any, rest: bytes) -> None:
-        line, end, good = rest.partition(self.delimiter)
+        _, end, good = rest.partition(self.delimiter)
         if end:
             self.setLineMode(good)
 
@@ -464,6 +464,18 @@ def test_stopProducing_tells_nothing_more_and_closes(kind: type, wire: bytes) ->
     protocol.dataReceived(wire)
     assert protocol.told == [b"one"]
     assert protocol.transport.asked == ["loseConnection"]
+
+
+@PAUSING
+def test_after_the_end_of_the_connection_resuming_tells_nothing(kind: type, wire: bytes) -> None:
+    def pause(self: Any, what: bytes) -> None:
+        self.pauseProducing()
+
+    protocol = connected(kind, lineReceived=pause, stringReceived=pause)
+    protocol.dataReceived(wire)
+    protocol.transport.state = "closed"
+    protocol.resumeProducing()
+    assert protocol.told == [b"one"]
 
 
 def test_pausing_holds_raw_data_too() -> None:

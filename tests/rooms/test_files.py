@@ -294,17 +294,20 @@ def test_one_file_may_be_sent_over_two_connections_at_a_time() -> None:
             for each, offset in zip(sources, (0, 7), strict=True):
                 sendFile(each.transport, file, offset)
 
-    sinks = []
-    listening: Any = Factory()
-    listening.buildProtocol = lambda addr: sinks.append(Sink()) or sinks[-1]
-    port = sim.host("receiver").reactor.listenTCP(7, listening)
+    sinks: list[Sink] = []
+
+    class Kept(Sink):
+        def connectionMade(self) -> None:
+            sinks.append(self)
+
+    port = sim.host("receiver").reactor.listenTCP(7, Factory.forProtocol(Kept))
     for _ in range(2):
         factory: Any = ClientFactory.forProtocol(Source)
         factory.go = go
         sim.host("sender").reactor.connectTCP("receiver", 7, factory)
     sim.advance(10)
-    for each in sources:
-        each.transport.loseConnection()
+    for source in sources:
+        source.transport.loseConnection()
     port.stopListening()
     sim.runUntilIdle()
     sim.checkAtRest()
@@ -362,7 +365,7 @@ def test_a_peer_that_reads_nothing_is_sent_no_more_than_the_kernel_holds() -> No
     held = file.tell()
     scene.sim.advance(100)
     assert held == file.tell() < 5_000_000
-    assert scene.source.transport.bytesBuffered <= CHUNK
+    assert scene.source.transport.bytesBuffered <= CHUNK  # type: ignore[attr-defined]
     scene.source.transport.abortConnection()
     scene.finish()
 
@@ -574,7 +577,7 @@ def test_through_a_storm_a_file_arrives_whole_or_its_Deferred_fails(simulation: 
     serves = Factory.forProtocol(Server)
     asks = ReconnectingClientFactory.forProtocol(Client)
     serves.noisy = asks.noisy = False
-    asks.maxDelay = 2  # type: ignore[attr-defined]
+    asks.maxDelay = 2
     server = simulation.host("server")
     server.faults.short("send", simulation.random.choice([9999, 50_000, 10**6]))
     server.onStart(lambda reactor: reactor.listenTCP(7, serves))

@@ -96,8 +96,8 @@ def test_messages_are_bytes_whatever_they_are_fed_as(framer: Framer) -> None:
     for data in (wire, bytearray(wire), memoryview(wire)):
         (message,) = framer.feed(data)
         assert type(message) is bytes
-    for piece in (wire[:1], bytearray(wire[1:2]), memoryview(wire)[2:]):
-        found = list(framer.feed(piece))
+    pieces = (wire[:1], bytearray(wire[1:2]), memoryview(wire)[2:])
+    found = [message for piece in pieces for message in framer.feed(piece)]
     assert [(type(each), each) for each in found] == [(bytes, b"hello")]
 
 
@@ -475,8 +475,9 @@ def test_a_consumer_that_lags_behind_costs_no_more() -> None:
 def test_memory_of_what_was_taken_is_let_go() -> None:
     framer = LengthPrefixedFramer("!I", 10**6)
     wire = framer.frame(b"x" * 500_000)
-    for place in range(0, len(wire), 1000):
-        found = list(framer.feed(wire[place : place + 1000]))
+    found = [
+        message for place in range(0, len(wire), 1000) for message in framer.feed(wire[place : place + 1000])
+    ]
     assert len(found) == 1
     list(framer.feed(b"\0\0\1"))
     assert len(framer._data) == 3
