@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ropewalk import ClientFactory, Factory, ReconnectingClientFactory
+from ropewalk import ClientFactory, Factory, Protocol, ReconnectingClientFactory
 from ropewalk.protocols.basic import (
     Int8StringReceiver,
     Int16StringReceiver,
@@ -669,6 +669,47 @@ def asking(kind: Any, made: Any) -> Any:
 
 def send(protocol: Any, message: bytes) -> None:
     (protocol.sendLine if hasattr(protocol, "sendLine") else protocol.sendString)(message)
+
+
+@EACH
+@pytest.mark.parametrize("how", ["loseConnection", "abortConnection", "a reset, noticed in a nested turn"])
+def test_the_engine_s_own_transport_says_when_it_is_over(kind: type, wire: bytes, how: str) -> None:
+    sim = Simulation(1)
+    told: list[Any] = []
+
+    class Ends(kind):  # type: ignore[misc,valid-type]
+        def connectionMade(self) -> None:
+            # Why: that all messages come in one read.
+            self.transport.pauseProducing()
+            self.transport.reactor.callLater(1, self.transport.resumeProducing)
+
+        def stringReceived(self, message: bytes) -> None:
+            told.append(message)
+            if how.startswith("a reset"):
+                sim.reset(sim.connections()[0])
+                self.transport.reactor.iterate(0)
+                assert told[1:] == ["lost"]
+            else:
+                getattr(self.transport, how)()
+
+        lineReceived = stringReceived
+
+        def connectionLost(self, reason: Any) -> None:
+            told.append("lost")
+
+    class Writes(Protocol):
+        def connectionMade(self) -> None:
+            self.transport.write(wire)
+
+    serves, asks = Factory.forProtocol(Ends), ClientFactory.forProtocol(Writes)
+    serves.noisy = asks.noisy = False
+    port = sim.host("server").reactor.listenTCP(7, serves)
+    sim.host("client").reactor.connectTCP("server", 7, asks)
+    sim.advance(10)
+    port.stopListening()
+    sim.runUntilIdle()
+    sim.checkAtRest()
+    assert told == [b"one", "lost"]
 
 
 @EACH
