@@ -677,7 +677,7 @@ def test_the_engine_s_own_transport_says_when_it_is_over(kind: type, wire: bytes
     sim = Simulation(1)
     told: list[Any] = []
 
-    class Ends(kind):  # type: ignore[misc,valid-type]
+    class Ends(kind):
         def connectionMade(self) -> None:
             # Why: that all messages come in one read.
             self.transport.pauseProducing()

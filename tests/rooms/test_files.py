@@ -555,6 +555,26 @@ def test_a_transfer_that_has_ended_leaves_no_circle() -> None:
     scene.finish()
 
 
+def test_a_transfer_that_was_refused_leaves_no_circle() -> None:
+    class File(io.BytesIO):
+        """One that can be watched."""
+
+    scene = Scene(lambda source: source.transport.registerProducer(FileSender(), True))
+    file = File(CONTENT)
+    seen = weakref.ref(file)
+    gc.disable()
+    try:
+        for begin in (sendFile, lambda transport, file: FileSender().beginFileTransfer(file, transport)):
+            with pytest.raises(RuntimeError):
+                begin(scene.source.transport, file)
+        del file
+        assert seen() is None
+    finally:
+        gc.enable()
+    scene.source.transport.unregisterProducer()
+    scene.finish()
+
+
 @simulate(seeds=20)
 def test_through_a_storm_a_file_arrives_whole_or_its_Deferred_fails(simulation: Simulation) -> None:
     """Invariant: each connection has received a beginning of the file; the whole of it where both ends ended cleanly."""

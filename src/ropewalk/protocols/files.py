@@ -163,7 +163,7 @@ def sendFile(transport: Any, file: IO[bytes], offset: int = 0, count: int | None
              transport has a producer already.
     Fails:   TransferStopped if the connection is lost; EOFError if the file ends before `count` bytes;
              InterleavedWriteError; what reading raised.
-    Order:   the first chunk is written before this returns.
+    Order:   the first chunk, 64 KiB or less, is written before this returns; a hard limit must leave room for it.
     Source:  sendfile(2) for the meaning of offset and count. Twisted has no such function.
     """
     if offset < 0 or (count is not None and count < 0):
@@ -173,7 +173,12 @@ def sendFile(transport: Any, file: IO[bytes], offset: int = 0, count: int | None
         raise ValueError(f"{file!r} cannot be positioned at {offset}")
     transfer = _Transfer(transport, file, offset if is_positioned else None, count)
     deferred = transfer.deferred
-    transport.registerProducer(transfer, False)
+    try:
+        transport.registerProducer(transfer, False)
+    except BaseException:
+        # Why: the two know each other until the Deferred is fired, and it never will be.
+        transfer.deferred = Deferred()
+        raise
     return deferred
 
 
