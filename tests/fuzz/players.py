@@ -369,8 +369,9 @@ class Calls(ReconnectingClientFactory):
         """Its program is no more."""
         self.state = "gone"
         self.connector = self.end = self.relay = None
-        if self._waits is not None:
-            self._waits.clear()
+        # Why: what no reactor will end any more would stay a circle, with the trigger that waits for its shutdown.
+        for wait in list((self._waits or {}).values()):
+            wait._forget()
         self.continueTrying = False
 
     def __repr__(self) -> str:
