@@ -104,10 +104,14 @@ class Turns:
             self.release()
             return result
 
-        return self.acquire().addCallback(call)
+        turn = self.acquire()
+        turn._made_by(sys._getframe(1))
+        return turn.addCallback(call)
 
     def __aenter__(self) -> Deferred[Self]:
-        return self.acquire()
+        turn = self.acquire()
+        turn._made_by(sys._getframe(1))
+        return turn
 
     def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
