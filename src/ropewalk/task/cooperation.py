@@ -221,13 +221,13 @@ class Cooperator:
         is_over = self._predicate()
         try:
             while self._tasks:
-                if self._next >= len(self._tasks):
-                    self._next = 0
-                task = self._tasks[self._next]
-                self._next += 1
-                task._step()
-                if is_over():
-                    break
+                while self._next < len(self._tasks):
+                    task = self._tasks[self._next]
+                    self._next += 1
+                    task._step()
+                    if is_over():
+                        return
+                self._next = 0
         finally:
             self._ask_for_a_turn()
 

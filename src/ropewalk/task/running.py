@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
-from types import CoroutineType
+from types import CoroutineType, FrameType
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, overload
 
 from ropewalk.defer import Deferred, ensureDeferred, fail, maybeDeferred
@@ -165,10 +165,10 @@ def react(
         from ropewalk import reactor as _reactor
     context = copy_context()
     context.run(CURRENT.set, _reactor)
-    sys.exit(context.run(_exit_code, main, argv, _reactor))
+    sys.exit(context.run(_exit_code, main, argv, _reactor, sys._getframe(1)))
 
 
-def _exit_code(main: Callable[..., Any], argv: Iterable[object], reactor: Any) -> Any:
+def _exit_code(main: Callable[..., Any], argv: Iterable[object], reactor: Any, caller: FrameType) -> Any:
     code: Any = 0
     is_stopping = False
 
@@ -195,6 +195,8 @@ def _exit_code(main: Callable[..., Any], argv: Iterable[object], reactor: Any) -
         finished = ensureDeferred(asked)
     except SystemExit as exc:
         finished = fail(exc)  # Why: the reactor is to run and shut down first, whenever main exits
+    if finished is not asked:
+        finished._made_by(caller)
     reactor.addSystemEventTrigger("before", "shutdown", shutting_down)
     finished.addBoth(
         lambda result: note(result) if is_stopping else reactor.callWhenRunning(finish, result) and None
