@@ -1,10 +1,10 @@
 """Deferreds without a reactor: what a chain, a generator and a coroutine cost.
 
-callbacks   one Deferred, ten callbacks added, then fired
-inline      one call of an inlineCallbacks function that yields ten Deferreds, each fired once it is waited for
-ready       the same with ten Deferreds that have their results already
-await       one coroutine that awaits ten Deferreds, each fired once it is waited for
-answered    the same with ten Deferreds that have their results already
+callbacks      one Deferred, ten callbacks added, then fired
+inline         one call of an inlineCallbacks function that yields ten Deferreds, each fired once it is waited for
+inline-fired   the same with ten Deferreds that have their results already
+await          one coroutine that awaits ten Deferreds, each fired once it is waited for
+await-fired    the same with ten Deferreds that have their results already
 
 Nothing is waited for but the next line of this program, so that what is measured is the engine's own work.
 
@@ -97,8 +97,8 @@ def coroutine(defer: Any) -> Callable[[list[Any]], Any]:
 def work_of(defer: Any, name: str) -> Callable[[], object]:
     if name == "callbacks":
         return callbacks(defer)
-    start = generator(defer) if name in ("inline", "ready") else coroutine(defer)
-    fired = fired_before if name in ("ready", "answered") else fired_when_waited_for
+    start = generator(defer) if name.startswith("inline") else coroutine(defer)
+    fired = fired_before if name.endswith("-fired") else fired_when_waited_for
     return fired(defer, start)
 
 

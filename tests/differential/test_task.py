@@ -11,6 +11,9 @@ Times here are eighths of a second, which floats tell exactly.
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -347,6 +350,39 @@ def reacting(module: Any, defer: Any, error: Any, log: list[Any], kind: str, sto
 @pytest.mark.parametrize("kind", [kind for kind in MAINS if kind != "waits and exits"])
 def test_react_does_and_exits_the_same(kind, stopped):
     same(reacting, kind, stopped)
+
+
+SCRIPT = """
+import sys
+from {task} import react
+from {defer} import Deferred
+async def main(reactor):
+    reactor.callLater(0, print, "ready", flush=True)
+    reactor.addSystemEventTrigger("during", "shutdown", print, "shutdown", flush=True)
+    await Deferred()
+react(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_script_that_is_told_to_end_by_a_signal_exits_the_same(number):
+    ends = []
+    for task, defer in (
+        ("ropewalk.task", "ropewalk.defer"),
+        ("twisted.internet.task", "twisted.internet.defer"),
+    ):
+        script = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT.format(task=task, defer=defer)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert script.stdout is not None
+        assert script.stdout.readline() == "ready\n"
+        script.send_signal(number)
+        out, said = script.communicate(timeout=30)
+        ends.append((script.returncode, out, said))
+    assert ends[0] == ends[1] == (0, "shutdown\n", "")
 
 
 # --- single scenarios ---

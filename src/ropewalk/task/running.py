@@ -36,6 +36,10 @@ logger = logging.getLogger("ropewalk")
 
 ESCAPING = (SystemExit, KeyboardInterrupt)
 
+# Mains of `react` that had not ended when their reactor was stopped. Why kept: they end with the process, as they
+# were meant to; a main that waits for ever is how a server is written, and no dropped coroutine to be told of.
+left_running: list[Deferred[Any]] = []
+
 
 class Main:
     """One main, from its start on a reactor until that has stopped."""
@@ -201,5 +205,9 @@ def _exit_code(main: Callable[..., Any], argv: Iterable[object], reactor: Any, c
     finished.addBoth(
         lambda result: note(result) if is_stopping else reactor.callWhenRunning(finish, result) and None
     )
-    run_and_shut_down(reactor)
+    try:
+        run_and_shut_down(reactor)
+    finally:
+        if not finished.called:
+            left_running.append(finished)
     return code
