@@ -30,6 +30,7 @@ ROWS = (
     "idle",
     "timers",
     "threads",
+    "deferreds",
     "resp",
     "web",
     "simulation",
@@ -60,6 +61,7 @@ class Scale:
     timers: int = 200_000
     links: int = 100_000
     calls: int = 400_000
+    chains: int = 40_000
     requests: int = 50_000
     simulated: int = 20_000
 
@@ -115,6 +117,7 @@ def all_cases(
         "idle": _idle,
         "timers": _timers,
         "threads": _threads,
+        "deferreds": _deferreds,
         "resp": _resp,
         "web": _web,
         "simulation": _simulation,
@@ -256,6 +259,27 @@ def _threads(scale: Scale) -> list[Case]:
 
     title = f"callFromThread, {scale.calls} from two threads"
     return [Case("threads", "threads", title, "calls/s", "rate", measure, ENGINES)]
+
+
+def _deferreds(scale: Scale) -> list[Case]:
+    """No reactor runs here: only the two engines that have Deferreds take part."""
+
+    def case(work: str, title: str) -> Case:
+        def measure(peer: str, _: Server) -> Figures:
+            command = peer_command("deferreds", peer, work, scale.chains)
+            return _with_rate(run_json(command, scale.server_core, scale.limit()))
+
+        peers = ("ropewalk", "twisted")
+        return Case(f"deferreds-{work}", "deferreds", title, "s", "seconds", measure, peers, rounds=15)
+
+    times = f"{scale.chains} ×"
+    return [
+        case("callbacks", f"{times} a chain of 10 callbacks"),
+        case("inline", f"{times} inlineCallbacks, 10 yields"),
+        case("inline-fired", f"{times} inlineCallbacks, 10 yields of what has fired"),
+        case("await", f"{times} a coroutine, 10 awaits"),
+        case("await-fired", f"{times} a coroutine, 10 awaits of what has fired"),
+    ]
 
 
 def _simulation(scale: Scale) -> list[Case]:

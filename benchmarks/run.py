@@ -40,6 +40,7 @@ QUICK = {
     "timers": 40_000,
     "links": 20_000,
     "calls": 60_000,
+    "chains": 5_000,
     "requests": 20_000,
 }
 

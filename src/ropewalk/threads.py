@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ropewalk.defer import Deferred, maybeDeferred
 from ropewalk.failure import Failure
+from ropewalk.task import currentReactor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,17 +39,16 @@ def deferToThreadPool(
 
 
 def deferToThread(f: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
-    """`deferToThreadPool` with the default reactor and its pool."""
-    from ropewalk import reactor
-
+    """`deferToThreadPool` with `currentReactor()` and its pool."""
+    reactor = currentReactor()
     return deferToThreadPool(reactor, reactor.getThreadPool(), f, *args, **kwargs)
 
 
 def callMultipleInThread(
     tupleList: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]],
 ) -> None:
-    """Call several functions one after the other in one thread of the default reactor's pool."""
-    from ropewalk import reactor
+    """Call several functions one after the other in one thread of the pool of `currentReactor()`."""
+    reactor = currentReactor()
 
     def run_all() -> None:
         for func, args, kwargs in tupleList:

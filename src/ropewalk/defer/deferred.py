@@ -5,8 +5,8 @@ Each callback's result is the next one's argument; an exception or a Failure goe
 callback may return another Deferred: the chain then waits for that one. `await` waits for one in a
 coroutine that `Deferred.fromCoroutine` drives.
 
-This room is built on failure.py alone. It must never know a reactor (`addTimeout` is given a clock), a
-transport or a thread: a Deferred belongs to the thread that made it.
+It must never know a reactor (`addTimeout` is given a clock), a transport or a thread: a Deferred belongs to the
+thread that made it.
 
 One loop, `Deferred._run`, does everything that running callbacks means. Chained Deferreds, and coroutines
 that end and so wake other coroutines, are put on a list of that loop; nothing recurses, however long.
@@ -20,78 +20,39 @@ Rule: an error that was handled leaves no reference cycle. A traceback holds the
   goes, and is reported, when the garbage collector comes round.
 Rule: SystemExit and KeyboardInterrupt are given to the rest of the chain, so that it can clean up, and
   then leave `callback()` all the same.
-Rule: an error that nobody took is logged once, with where its Deferred was made, when the Deferred goes.
-Rejected: `__del__` on Deferred for that. Python would call it for each one; a small object that exists
-  only beside an error costs the others nothing.
-Rejected: recording `f_lineno` at birth: finding the line takes a walk over the function's line table.
-  The instruction's offset is free, and the line is found from it when it is printed.
-Source: twisted.internet.defer for names, order and cancellation; PEP 492, PEP 567, PEP 442.
+Source: twisted.internet.defer for names, order and cancellation; PEP 492, PEP 567.
 """
 
 from __future__ import annotations
 
-import builtins
-import logging
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import Context, copy_context
 from operator import length_hint
-from types import CodeType, CoroutineType, FrameType, GeneratorType
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from types import CoroutineType, FrameType, GeneratorType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
+from ropewalk.defer.errors import AlreadyCalledError, CancelledError, NotACoroutineError, TimeoutError
+from ropewalk.defer.reporting import Birth, Unhandled, caught, note_birth, report_dropped
 from ropewalk.failure import Failure
 
-__all__ = [
-    "AlreadyCalledError",
-    "CancelledError",
-    "Deferred",
-    "NotACoroutineError",
-    "TimeoutError",
-    "ensureDeferred",
-    "execute",
-    "fail",
-    "getDebugging",
-    "maybeDeferred",
-    "setDebugging",
-    "succeed",
-]
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
 
 T = TypeVar("T")
 R = TypeVar("R")
 P = ParamSpec("P")
-
-logger = logging.getLogger("ropewalk")
-
-
-class AlreadyCalledError(Exception):
-    """A Deferred was fired a second time."""
-
-
-class CancelledError(Exception):
-    """What a cancelled Deferred fails with, unless its canceller fired it otherwise."""
-
-
-class TimeoutError(builtins.TimeoutError):
-    """What a Deferred fails with when its `addTimeout` ran out.
-
-    Args:   timeout: the seconds that were given.
-            what: the kind of thing that was waited for.
-    """
-
-    def __init__(self, timeout: float | None = None, what: str = "Deferred") -> None:
-        # Why not OSError's own: it would take the seconds for an errno.
-        Exception.__init__(self, timeout, what)
-
-    def __str__(self) -> str:
-        return f"{self.args[1]} had no result within {self.args[0]} seconds"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args
-
-
-class NotACoroutineError(TypeError):
-    """A coroutine was asked for and something else was given."""
 
 
 class Call(Protocol):
@@ -110,68 +71,20 @@ class Clock(Protocol):
 
 # Success, failure, arguments, keywords, context. A None in the first two lets the result pass; arguments are
 # None if there are neither they nor keywords; the context is None if the callback is to run where it stands.
-Item: TypeAlias = tuple[Any, Any, tuple[Any, ...] | None, Mapping[str, Any], Context | None]
+Item: TypeAlias = tuple[Any, Any, Any, Mapping[str, Any], Context | None]
+NO_KEYWORDS: Mapping[str, Any] = {}
+
+# hot: as a name of this module's; it is asked for each Deferred.
+get_frame = sys._getframe
 
 ESCAPING = (SystemExit, KeyboardInterrupt)
+# What `fromCoroutine` takes; the common ones first, as asking an abstract class takes long.
+RESUMABLE = (CoroutineType, GeneratorType, Coroutine)
 
-# In an item's two places for callbacks: the Deferred in the arguments waits for this result, or the coroutine
-# whose Driver is in the arguments does.
+# In an item's two places for callbacks: the Deferred in the arguments' place waits for this result, or the
+# coroutine whose Driver is there does.
 GIVE = object()
 RESUME = object()
-
-
-class Birth(NamedTuple):
-    """Where a Deferred was made: one instruction and, with debugging on, the stacks as text."""
-
-    code: CodeType
-    offset: int
-    stacks: str
-
-    def __str__(self) -> str:
-        found = self.code.co_firstlineno
-        for start, end, line in self.code.co_lines():
-            if start <= self.offset < end and line is not None:
-                found = line
-        return f"{self.code.co_filename}:{found}, in {self.code.co_qualname}{self.stacks}"
-
-
-class Unhandled:
-    """Stands beside an error while nobody takes it; logs it when it goes away with the Deferred."""
-
-    __slots__ = ("birth", "failure")
-
-    def __init__(self, failure: Failure, birth: Birth) -> None:
-        self.failure: Failure | None = failure
-        self.birth = birth
-
-    def __del__(self) -> None:
-        failure, self.failure = self.failure, None
-        if failure is None:
-            return
-        value: object = failure.value
-        if isinstance(value, BaseException) and not sys.is_finalizing():
-            said, info = "", (failure.type, value, failure.tb)
-        else:
-            # Why: a Failure may be made of anything, and logging prints exceptions only; and it reads the
-            # source for that, which an interpreter that goes down cannot do.
-            said, info = f"\n{failure.getBriefTraceback()}", None
-        logger.error("Unhandled error in a Deferred made at %s%s", self.birth, said, exc_info=info)
-
-
-def _caught(exc: BaseException, given: object = None) -> Failure:
-    """A Failure of what the frame that calls this has just caught, without that frame.
-
-    Args:     given: what was being handled. An errback that raises its own error on, as `trap` does, has
-                  changed nothing: the Failure stays, without the errback's frame, whose variable would
-                  lead back to it.
-    """
-    if isinstance(given, Failure) and exc is given.value:
-        exc.__traceback__ = given.tb
-        return given
-    seen = exc.__traceback__
-    if seen is not None:
-        exc.__traceback__ = seen.tb_next
-    return Failure(exc)
 
 
 def _with_arguments(
@@ -202,7 +115,7 @@ class Deferred(Generic[T]):
         "_canceller",
         "_code",
         "_offset",
-        "_quiet",
+        "_quiet",  # there once it was cancelled without a canceller: one result will still come, and is dropped
         "_running",
         "_stacks",
         "_unhandled",
@@ -223,9 +136,8 @@ class Deferred(Generic[T]):
         self.called = False
         self.paused = 0
         self._running = False
-        self._quiet = False  # cancelled without a canceller: the real result will still come, and is dropped
         self._unhandled: Unhandled | None = None
-        frame = sys._getframe(1)
+        frame = get_frame(1)
         self._code = frame.f_code
         self._offset = frame.f_lasti
         if self.debug:
@@ -279,8 +191,13 @@ class Deferred(Generic[T]):
         if not callable(callback):
             raise TypeError(f"a callback must be callable, not {callback!r}")
         at_once = self.called and not self.paused and not self._running
-        context = None if at_once else copy_context()
-        item: Item = (callback, None, args if args or kwargs else None, kwargs, context)
+        item: Item = (
+            callback,
+            None,
+            args if args or kwargs else None,
+            kwargs,
+            None if at_once else copy_context(),
+        )
         if self._callbacks is None:
             self._callbacks = [item]
         else:
@@ -428,7 +345,7 @@ class Deferred(Generic[T]):
         self.callback(fail if isinstance(fail, Failure) else Failure(fail))
 
     def _fired_again(self) -> None:
-        if self._quiet:
+        if getattr(self, "_quiet", False):
             self._quiet = False
             return
         raise AlreadyCalledError(f"this Deferred has been fired before; it was made at {self._birth()}")
@@ -469,6 +386,9 @@ class Deferred(Generic[T]):
         target: Deferred[Any] = self
         while (waited := target._waits_for()) is not None:
             target = waited
+            if type(target).cancel is not Deferred.cancel:
+                target.cancel()  # a subclass has its own way: DeferredList
+                return
         canceller = target._canceller
         if target.called or isinstance(canceller, Driver):
             return  # nothing is waited for: it is over, or the coroutine runs and this is its own call
@@ -492,7 +412,23 @@ class Deferred(Generic[T]):
         if self._running or self.paused:
             return
         escaping: list[BaseException] = []
-        following = self._advance(escaping)
+        callbacks = self._callbacks
+        if callbacks is not None and len(callbacks) == 1 and callbacks[0][0] is RESUME:
+            # hot: one coroutine waits for it and nothing else: as in _advance, without what others need.
+            self._callbacks = None
+            self._running = True
+            following = callbacks[0][2].step(self.result)
+            self._running = False
+            if self._unhandled is not None:
+                self._took_error()
+            if following is not None:
+                _note_leaving(following, escaping)
+            elif self._callbacks is None or self.paused:
+                return
+            else:
+                following = self._advance(escaping)
+        else:
+            following = self._advance(escaping)
         if following is not None:
             self._run_waiting(following, escaping)
         if escaping:
@@ -536,13 +472,17 @@ class Deferred(Generic[T]):
             self._running = True
             items = iter(callbacks)
             for success, failed, args, keywords, context in items:
-                step = failed if isinstance(result, Failure) else success
-                taken = False
+                if isinstance(result, Failure):
+                    step = failed
+                    taken = False
+                else:
+                    step = success
                 if step is None:
                     continue
-                if step is GIVE or step is RESUME:
-                    following, taken = self._pass_on(step, args, escaping)
+                if context is None and (step is GIVE or step is RESUME):
+                    following = self._pass_on(step, args, escaping)
                     result = self.result
+                    taken = isinstance(result, Failure)
                     if following is not None or self.paused:
                         break
                     continue
@@ -556,7 +496,7 @@ class Deferred(Generic[T]):
                 except BaseException as exc:
                     if isinstance(exc, ESCAPING):
                         escaping.append(exc)
-                    result = _caught(exc, result)
+                    result = caught(exc, result)
                 self.result = result
                 if isinstance(result, Deferred):
                     self._wait_for(result)
@@ -575,21 +515,21 @@ class Deferred(Generic[T]):
         del result  # Why: tracebacks of what the callbacks raised hold this frame
         return following
 
-    def _pass_on(
-        self, step: object, args: Any, escaping: list[BaseException]
-    ) -> tuple[Deferred[Any] | None, bool]:
-        """Give the result to who waits for it: (the Deferred to go on with, is the error taken)."""
+    def _pass_on(self, step: object, waits: Any, escaping: list[BaseException]) -> Deferred[Any] | None:
+        """Give the result to who waits for it.
+
+        Returns:  the Deferred to go on with. An error is taken; if it is left here, a coroutine has seen it.
+        """
         if step is RESUME:
-            ended: Deferred[Any] | None = args[0].step(self.result)
-            ending = None if ended is None else ended.result
-            if isinstance(ending, Failure) and isinstance(ending.value, ESCAPING):
-                escaping.append(ending.value)
-            return ended, True
-        waiting: Deferred[Any] = args[0]
+            ended: Deferred[Any] | None = waits.step(self.result)
+            if ended is not None:
+                _note_leaving(ended, escaping)
+            return ended
+        waiting: Deferred[Any] = waits
         waiting.result = self.result
         waiting.paused -= 1
         self.result = None
-        return waiting, True
+        return waiting
 
     def _wait_for(self, other: Any) -> None:
         """Take the result of the Deferred that a callback returned, or pause until it has one."""
@@ -601,7 +541,7 @@ class Deferred(Generic[T]):
             if other.paused or not other.called:
                 self.result = other
                 self.paused += 1
-                other._append((GIVE, GIVE, (self,), {}, None))
+                other._append((GIVE, GIVE, self, NO_KEYWORDS, None))
                 return
             value, other.result = other.result, None
             other._took_error()
@@ -633,6 +573,8 @@ class Deferred(Generic[T]):
             result = self.result
             if isinstance(result, Failure):
                 self._took_error()
+                if result.tb is None:
+                    note_birth(result.value, self._birth())
                 try:
                     raise result.value.with_traceback(result.tb)
                 finally:
@@ -653,7 +595,70 @@ class Deferred(Generic[T]):
                   what the coroutine waits for; the coroutine may catch the CancelledError and go on.
         Raises:   NotACoroutineError. SystemExit and KeyboardInterrupt of the coroutine.
         """
-        return _drive(coro, sys._getframe(1))
+        return drive(coro, sys._getframe(1))
+
+    # --- asyncio ---
+
+    def asFuture(self, loop: AbstractEventLoop) -> Future[T]:
+        """A Future of asyncio's for this result. This Deferred is used up: it goes on with None.
+
+        Args:     loop: the loop that the Future belongs to; it has to run in this thread.
+        Returns:  the Future; cancelling it cancels this Deferred.
+        """
+        future: Future[T] = loop.create_future()
+
+        def succeeded(result: T) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        def failed(failure: Failure) -> None:
+            if future.done():
+                return
+            exc = failure.value
+            if isinstance(exc, StopIteration):  # no Future takes it, and it would wait for ever
+                exc, cause = RuntimeError(f"the Deferred failed with {exc!r}"), exc
+                exc.__cause__ = cause
+            future.set_exception(exc)
+
+        self.addCallbacks(succeeded, failed)
+        future.add_done_callback(lambda future: self.cancel() if future.cancelled() else None)
+        return future
+
+    @classmethod
+    def fromFuture(cls, future: Future[R]) -> Deferred[R]:
+        """A Deferred for the result of an asyncio Future.
+
+        Returns:  the Deferred; cancelling it cancels the Future, and it fails once the Future has ended.
+        Fails:    what the Future raises; asyncio.CancelledError for one that was cancelled.
+        """
+        called_off = object()
+
+        def cancel(deferred: Deferred[Any]) -> None:
+            future.cancel()
+            deferred.callback(called_off)
+
+        made: Deferred[Any] = cls(cancel)
+        made._made_by(sys._getframe(1))
+        # The one to be fired: after a cancellation another one, which the first waits for.
+        waiting = [made]
+
+        def ended(future: Future[R]) -> None:
+            result: Any
+            try:
+                result = future.result()
+            except BaseException as exc:
+                result = caught(exc)
+            waiting.pop().callback(result)
+
+        def wait_on(result: Any) -> Any:
+            if result is called_off:
+                waiting[:] = [Deferred()]
+                return waiting[0]
+            return result
+
+        made.addCallback(wait_on)
+        future.add_done_callback(ended)
+        return made
 
     def __repr__(self) -> str:
         state = ""
@@ -671,12 +676,14 @@ class Driver:
             deferred: fired when the coroutine ends.
     """
 
-    __slots__ = ("context", "coroutine", "deferred", "waiting_for")
+    __slots__ = ("coroutine", "deferred", "run", "send", "waiting_for")
 
     def __init__(self, coroutine: Any, deferred: Deferred[Any]) -> None:
         self.coroutine = coroutine
         self.deferred = deferred
-        self.context = copy_context()
+        # hot: bound once, not for each step.
+        self.run = copy_context().run
+        self.send = coroutine.send
         self.waiting_for: Deferred[Any] | None = None
 
     def step(self, result: object) -> Deferred[Any] | None:
@@ -684,28 +691,52 @@ class Driver:
 
         Returns:  None, or the Deferred with its result set, its callbacks still to be run.
         """
+        # hot: once for each time that something is waited for.
+        awaited = self.waiting_for
         self.waiting_for = None
         while True:
             try:
                 if isinstance(result, Failure):
-                    thrown = result.value.with_traceback(result.tb)
-                    awaited = self.context.run(self.coroutine.throw, thrown)
+                    thrown = result.value
+                    if result.tb is None and awaited is not None:
+                        note_birth(thrown, awaited._birth())
+                    awaited = self.run(self.coroutine.throw, thrown.with_traceback(result.tb))
                 else:
-                    awaited = self.context.run(self.coroutine.send, result)
+                    awaited = self.run(self.send, result)
             except StopIteration as stop:
                 return self._ended(stop.value)
             except BaseException as exc:
-                result = thrown = None  # Why: the traceback holds this frame
-                return self._ended(_caught(exc))
+                result = awaited = thrown = None  # Why: the traceback holds this frame
+                return self._raised(exc)
             if not isinstance(awaited, Deferred):
-                result = Failure(TypeError(f"only Deferreds can be awaited here, not {awaited!r}"))
-            elif awaited.called and not awaited.paused:
+                result = self._yielded(awaited)
+                awaited = result if isinstance(result, Deferred) else None
+                if awaited is None:
+                    continue
+            if awaited.called and not awaited.paused:
                 result = awaited.result
                 awaited._took_error()
             else:
                 self.waiting_for = awaited
-                awaited._append((RESUME, RESUME, (self,), {}, None))
+                item: Item = (RESUME, RESUME, self, NO_KEYWORDS, None)
+                if awaited._callbacks is None:
+                    awaited._callbacks = [item]
+                else:
+                    awaited._callbacks.append(item)
                 return None
+
+    def _yielded(self, value: object) -> object:
+        """What to go on with when it was no Deferred: a generator gets any other object back as it is."""
+        if not isinstance(self.coroutine, GeneratorType):
+            return Failure(TypeError(f"only Deferreds can be awaited here, not {value!r}"))
+        if isinstance(value, RESUMABLE[:2]):
+            return drive(value, self.coroutine.gi_frame or sys._getframe())
+        return value
+
+    def _raised(self, exc: BaseException) -> Deferred[Any] | None:
+        if isinstance(exc, Returned):
+            return self._ended(exc.args[0])
+        return self._ended(caught(exc))
 
     def _ended(self, result: object) -> Deferred[Any] | None:
         deferred = self.deferred
@@ -713,15 +744,36 @@ class Driver:
             return None
         deferred.called = True
         deferred._canceller = None
+        if isinstance(result, Deferred):
+            result = Failure(
+                TypeError(f"a coroutine returned {result!r} where its result is wanted: await it first")
+            )
         deferred.result = result
         return deferred
 
+    def __del__(self) -> None:
+        if self.waiting_for is not None and not sys.is_finalizing():
+            report_dropped(self.coroutine, self.deferred._birth(), self.waiting_for._birth())
 
-def _drive(coroutine: object, frame: FrameType) -> Deferred[Any]:
-    if not isinstance(coroutine, (CoroutineType, GeneratorType, Coroutine)):
+
+class Returned(BaseException):
+    """How `returnValue` leaves its generator."""
+
+
+def _note_leaving(ended: Deferred[Any], escaping: list[BaseException]) -> None:
+    """See to it that what a coroutine ended with leaves `callback()` as well, if it is to leave."""
+    ending = ended.result
+    if isinstance(ending, Failure) and isinstance(ending.value, ESCAPING):
+        escaping.append(ending.value)
+
+
+def drive(coroutine: object, frame: FrameType) -> Deferred[Any]:
+    """`Deferred.fromCoroutine`, its Deferred counted as made in that frame."""
+    if not isinstance(coroutine, RESUMABLE):
         raise NotACoroutineError(f"{coroutine!r} is not a coroutine")
     deferred: Deferred[Any] = Deferred()
-    deferred._made_by(frame)
+    deferred._code = frame.f_code
+    deferred._offset = frame.f_lasti
     driver = Driver(coroutine, deferred)
     deferred._canceller = driver
     if driver.step(None) is not None:
@@ -731,89 +783,3 @@ def _drive(coroutine: object, frame: FrameType) -> Deferred[Any]:
                 result.raiseException()
             deferred._run()
     return deferred
-
-
-def _fired(result: Any, frame: FrameType) -> Deferred[Any]:
-    """A Deferred that has this result already, counted as made in that frame."""
-    deferred: Deferred[Any] = Deferred()
-    deferred._made_by(frame)
-    deferred.called = True
-    deferred.result = result
-    if isinstance(result, Failure):
-        deferred._run()
-    return deferred
-
-
-def succeed(result: T) -> Deferred[T]:
-    """A Deferred that has this result already."""
-    deferred: Deferred[T] = Deferred()
-    deferred._made_by(sys._getframe(1))
-    deferred.called = True
-    deferred.result = result
-    return deferred
-
-
-def fail(result: Failure | BaseException | None = None) -> Deferred[Any]:
-    """A Deferred that has failed already.
-
-    Args:     result: a Failure, an exception, or None for the exception being handled.
-    Raises:   NoCurrentExceptionError for None where no exception is being handled.
-    """
-    return _fired(result if isinstance(result, Failure) else Failure(result), sys._getframe(1))
-
-
-def execute(callable: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-    """Call it now; what it returns or raises becomes the result of the Deferred returned."""
-    try:
-        result: Any = callable(*args, **kwargs)
-    except ESCAPING:
-        raise
-    except BaseException as exc:
-        result = _caught(exc)
-    return _fired(result, sys._getframe(1))
-
-
-@overload
-def maybeDeferred(f: Callable[P, Deferred[T]], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]: ...
-
-
-@overload
-def maybeDeferred(
-    f: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-) -> Deferred[T]: ...
-
-
-@overload
-def maybeDeferred(f: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]: ...
-
-
-def maybeDeferred(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
-    """Call it now and give back a Deferred, whether it returned one, a coroutine, a Failure or a value."""
-    frame = sys._getframe(1)
-    try:
-        result = f(*args, **kwargs)
-    except ESCAPING:
-        raise
-    except BaseException as exc:
-        result = _caught(exc)
-    if isinstance(result, Deferred):
-        return result
-    return _drive(result, frame) if isinstance(result, CoroutineType) else _fired(result, frame)
-
-
-def ensureDeferred(coro: Coroutine[Any, Any, T] | Generator[Any, Any, T] | Deferred[T]) -> Deferred[T]:
-    """The Deferred itself, or that of `Deferred.fromCoroutine`.
-
-    Raises:   NotACoroutineError for anything else.
-    """
-    return coro if isinstance(coro, Deferred) else _drive(coro, sys._getframe(1))
-
-
-def setDebugging(on: bool) -> None:
-    """Whether Deferreds keep the whole stacks of where they are made and fired. It costs much time."""
-    Deferred.debug = bool(on)
-
-
-def getDebugging() -> bool:
-    """Whether `setDebugging` is on."""
-    return Deferred.debug

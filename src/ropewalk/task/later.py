@@ -1,0 +1,91 @@
+"""Something after a while, as a Deferred; and which reactor is meant when none is named.
+
+`run` and `react` put their reactor into a contextvar, and contextvars reach everything that is done on its account:
+callbacks, coroutines, delayed calls, threads of its pool. So `await sleep(1)` in a program under `run` waits on that
+reactor; elsewhere it waits on the default one.
+It must never know a loop; a clock is given, or asked for here.
+Rejected: the default reactor for all, as Twisted has it. `run` makes a fresh one, and a sleep on another, which nobody
+  runs, would never end.
+Source: twisted.internet.task.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar, overload
+
+from ropewalk.defer import Deferred
+
+T = TypeVar("T")
+
+CURRENT: ContextVar[Any] = ContextVar("ropewalk.task.reactor", default=None)
+
+
+class Call(Protocol):
+    """What `callLater` returns, as far as it is needed here."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Who knows the time and can call later: a reactor, or a clock for tests."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, callable: Callable[..., object], /, *args: Any, **kw: Any) -> Call: ...
+
+
+def currentReactor() -> Any:
+    """The reactor of the `run` or `react` that this is done for; without one, the default reactor."""
+    reactor = CURRENT.get()
+    if reactor is None:
+        from ropewalk import reactor
+    return reactor
+
+
+@overload
+def deferLater(clock: Clock, delay: float) -> Deferred[None]: ...
+
+
+@overload
+def deferLater(
+    clock: Clock, delay: float, callable: Callable[..., Deferred[T]], *args: Any, **kw: Any
+) -> Deferred[T]: ...
+
+
+@overload
+def deferLater(
+    clock: Clock, delay: float, callable: Callable[..., T], *args: Any, **kw: Any
+) -> Deferred[T]: ...
+
+
+def deferLater(
+    clock: Clock, delay: float, callable: Callable[..., Any] | None = None, *args: Any, **kw: Any
+) -> Deferred[Any]:
+    """Call after `delay` seconds.
+
+    Args:     clock: a reactor, or anything with `callLater`.
+              callable: None for a mere wait.
+    Returns:  a Deferred for what it returns or raises; cancelling it cancels the call.
+    Raises:   what the clock raises for a delay that is none.
+    """
+    later: Deferred[Any] = Deferred(lambda _: call.cancel())
+    later._made_by(sys._getframe(1))
+    if callable is not None:
+        function = callable
+        later.addCallback(lambda _: function(*args, **kw))
+    call = clock.callLater(delay, later.callback, None)
+    return later
+
+
+def sleep(delay: float, clock: Clock | None = None) -> Deferred[None]:
+    """Wait so many seconds: `await sleep(1.5)`.
+
+    Args:     clock: None for `currentReactor()`.
+    Returns:  a Deferred that fires with None; cancelling it ends the wait.
+    """
+    slept = deferLater(currentReactor() if clock is None else clock, delay)
+    slept._made_by(sys._getframe(1))
+    return slept
