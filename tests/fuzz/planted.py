@@ -34,7 +34,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "ropewalk"
 PAGE = ROOT / "docs" / "simulation.md"
-MOST_SEEDS = 2000
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)

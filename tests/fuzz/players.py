@@ -372,6 +372,7 @@ class Calls(ReconnectingClientFactory):
         # Why: what no reactor will end any more would stay a circle, with the trigger that waits for its shutdown.
         for wait in list((self._waits or {}).values()):
             wait._forget()
+            wait._call = None
         self.continueTrying = False
 
     def __repr__(self) -> str:

@@ -54,7 +54,7 @@ def test_an_example_of_the_docs_runs(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         check=False,
     )
     assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
