@@ -19,12 +19,14 @@ import pytest
 from ropewalk import defer as our_defer
 from ropewalk import error as our_error
 from ropewalk import failure as our_failure
+from ropewalk import task as our_task
 
 their_error = pytest.importorskip(
     "twisted.internet.error", reason="Twisted is not installed: pip install 'ropewalk[test]'"
 )
 their_failure = pytest.importorskip("twisted.python.failure")
 their_defer = pytest.importorskip("twisted.internet.defer")
+their_task = pytest.importorskip("twisted.internet.task")
 
 EXCEPTIONS = sorted(
     name
@@ -53,8 +55,22 @@ def test_each_exception_is_the_builtin_that_twisteds_is(name):
 
 
 def test_the_exceptions_of_defer_have_twisteds_ancestors():
-    for name in ("AlreadyCalledError", "CancelledError", "TimeoutError", "NotACoroutineError"):
+    names = (
+        "AlreadyCalledError",
+        "CancelledError",
+        "TimeoutError",
+        "NotACoroutineError",
+        "FirstError",
+        "FailureGroup",
+    )
+    for name in (*names, "QueueOverflow", "QueueUnderflow"):
         assert family(our_defer, name) == family(their_defer, name)
+
+
+def test_the_exceptions_of_task_have_twisteds_ancestors():
+    for name in ("SchedulerStopped", "TaskDone", "TaskStopped", "TaskFailed", "NotPaused"):
+        assert family(our_task, name) == family(their_task, name)
+        assert our_failure.Failure(getattr(our_task, name)()).check(f"ropewalk.task.{name}")
 
 
 @pytest.mark.parametrize(

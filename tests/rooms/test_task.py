@@ -22,7 +22,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ropewalk import Reactor, task
-from ropewalk.defer import CancelledError, Deferred, NotACoroutineError, ensureDeferred, fail, succeed
+from ropewalk.defer import (
+    CancelledError,
+    Deferred,
+    DeferredLock,
+    DeferredQueue,
+    NotACoroutineError,
+    TimeoutError,
+    ensureDeferred,
+    fail,
+    gatherResults,
+    inlineCallbacks,
+    race,
+    succeed,
+)
 from ropewalk.task import (
     Cooperator,
     LoopingCall,
@@ -801,3 +814,87 @@ def test_a_script_exits_with_reacts_status():
         [sys.executable, "-W", "error", "-c", program, "4"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (4, "", "")
+
+
+# --- contextvars ---
+
+
+def by_lock(reactor):
+    lock = DeferredLock()
+    lock.acquire()
+    reactor.callLater(0, lock.release)
+    return lock.acquire()
+
+
+def by_queue(reactor):
+    queue = DeferredQueue()
+    reactor.callLater(0, queue.put, 1)
+    return queue.get()
+
+
+def by_generator(reactor):
+    @inlineCallbacks
+    def steps():
+        yield sleep(0, reactor)
+
+    return steps()
+
+
+def by_chain(reactor):
+    return succeed(0).addCallback(lambda _: sleep(0, reactor))
+
+
+def by_loop(reactor):
+    loop = LoopingCall(lambda: loop.stop() if loop.starttime != reactor.seconds() else None)
+    return loop.start(0.001)
+
+
+WAYS = {
+    "sleep": lambda reactor: sleep(0, reactor),
+    "lock": by_lock,
+    "queue": by_queue,
+    "gather": lambda reactor: gatherResults([sleep(0, reactor), sleep(0, reactor)]),
+    "race": lambda reactor: race([sleep(0, reactor), Deferred()]),
+    "generator": by_generator,
+    "chain": by_chain,
+    "thread": lambda reactor: deferToThread(word.get),
+    "timeout": lambda reactor: Deferred().addTimeout(0, reactor).addErrback(lambda f: f.trap(TimeoutError)),
+    "task": lambda reactor: task.coiterate(iter([sleep(0, reactor)])),
+    "loop": by_loop,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_the_context_is_kept_through_every_way_of_waiting(way):
+    seen = []
+
+    async def native(name, reactor):
+        word.set(name)
+        await way(reactor)
+        seen.append((name, word.get()))
+
+    @inlineCallbacks
+    def generator(name, reactor):
+        word.set(name)
+        yield way(reactor)
+        seen.append((name, word.get()))
+
+    def chain(name, reactor):
+        def start():
+            word.set(name)
+            return way(reactor).addCallback(lambda _: seen.append((name, word.get())))
+
+        return contextvars.copy_context().run(start)
+
+    def main(reactor):
+        return gatherResults(
+            [
+                ensureDeferred(native("coroutine", reactor)),
+                generator("generator", reactor),
+                chain("chain", reactor),
+            ]
+        )
+
+    run(main)
+    assert sorted(seen) == [("chain", "chain"), ("coroutine", "coroutine"), ("generator", "generator")]
+    assert word.get() == "none"

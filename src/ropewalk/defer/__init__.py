@@ -74,6 +74,19 @@ __all__ = [
     "timeout",
 ]
 
+# Why: tracebacks show the name by which users import it, and `Failure.check` takes such names.
+for _each in (
+    AlreadyCalledError,
+    CancelledError,
+    FailureGroup,
+    FirstError,
+    NotACoroutineError,
+    QueueOverflow,
+    QueueUnderflow,
+    TimeoutError,
+):
+    _each.__module__ = __name__
+
 LATER = {
     "gathering": ("FAILURE", "SUCCESS", "DeferredList", "gatherResults", "race"),
     "inline": ("inlineCallbacks", "returnValue"),

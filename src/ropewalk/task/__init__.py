@@ -46,3 +46,7 @@ __all__ = [
     "run",
     "sleep",
 ]
+
+# Why: tracebacks show the name by which users import it, and `Failure.check` takes such names.
+for _each in (NotPaused, SchedulerError, SchedulerStopped, TaskDone, TaskFailed, TaskFinished, TaskStopped):
+    _each.__module__ = __name__
