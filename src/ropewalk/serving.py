@@ -128,7 +128,7 @@ async def serve(
     Args:    handler: called with a ByteStream. When it returns, the connection is closed in order; when it raises, that is
                  logged with the connection's timeline, and the connection is aborted.
              endpoint: a description, as serverFromString takes it, or an endpoint.
-             reactor: for a description; None for the default one, `ropewalk.reactor`.
+             reactor: for a description; None for that of `task.run` or `task.react`, else the default one.
              limit: how many handlers run at once; at the limit nothing is accepted.
              buffer: bytes of each connection that wait to be read, above which the peer has to wait.
     Returns: the Server, listening; `await server.stop()` ends it. At the reactor's shutdown each handler is cancelled.

@@ -30,6 +30,7 @@ from ropewalk.endpoints import (
 from ropewalk.error import ConnectionDone
 from ropewalk.failure import Failure
 from ropewalk.protocol import Factory, Protocol
+from ropewalk.task import currentReactor
 
 __all__ = ["ByteStream", "IncompleteRead", "LimitExceeded", "Pipe", "open"]
 
@@ -354,7 +355,7 @@ async def open(
     """Connect.
 
     Args:    endpoint: a description, as clientFromString takes it, or an endpoint.
-             reactor: for a description; None for the default one, `ropewalk.reactor`.
+             reactor: for a description; None for that of `task.run` or `task.react`, else the default one.
              buffer: bytes that wait to be read, above which the peer has to wait.
     Returns: the stream, connected.
     Raises:  ValueError for a description that makes no sense; what the endpoint fails with. Cancelling it gives all back.
@@ -372,8 +373,5 @@ async def open(
 
 
 def or_default(reactor: Any) -> Any:
-    if reactor is not None:
-        return reactor
-    import ropewalk  # Why here: asking for the default reactor makes it.
-
-    return ropewalk.reactor
+    """The reactor given; of None, that of the `run` or `react` this is done for, else the default one."""
+    return currentReactor() if reactor is None else reactor

@@ -10,6 +10,8 @@ Built on the public API alone: a clock is anything with `callLater` and `seconds
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ropewalk.task.cooperation import (
     CooperativeTask,
     Cooperator,
@@ -27,7 +29,11 @@ from ropewalk.task.later import currentReactor, deferLater, sleep
 from ropewalk.task.looping import LoopingCall
 from ropewalk.task.running import react, run
 
+if TYPE_CHECKING:
+    from ropewalk.testing.clock import Clock
+
 __all__ = [
+    "Clock",
     "CooperativeTask",
     "Cooperator",
     "LoopingCall",
@@ -50,3 +56,12 @@ __all__ = [
 # Why: tracebacks show the name by which users import it, and `Failure.check` takes such names.
 for _each in (NotPaused, SchedulerError, SchedulerStopped, TaskDone, TaskFailed, TaskFinished, TaskStopped):
     _each.__module__ = __name__
+
+
+def __getattr__(name: str) -> Any:
+    """`Clock`, which is one of the doubles for tests, and loaded only by who asks for it."""
+    if name == "Clock":
+        from ropewalk.testing.clock import Clock
+
+        return Clock
+    raise AttributeError(f"module 'ropewalk.task' has no attribute {name!r}")
