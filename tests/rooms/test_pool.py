@@ -117,7 +117,7 @@ def test_each_of_many_waiters_is_told_one_failure() -> None:
     ended(scene, pool)
 
 
-def test_an_endpoint_that_fails_at_once_serves_a_thousand_waiters_without_recursion() -> None:
+def test_an_endpoint_that_raises_fails_the_waiter_at_once() -> None:
     class Broken:
         def connect(self, factory: Any) -> Any:
             raise ZeroDivisionError
@@ -126,6 +126,26 @@ def test_an_endpoint_that_fails_at_once_serves_a_thousand_waiters_without_recurs
     pool = Pool(Broken(), scene.clients, 1, clock=scene.client.reactor)
     told = [outcome(pool.acquire()) for _ in range(3)]
     assert [type(each[0]) for each in told] == [ZeroDivisionError] * 3
+    ended(scene, pool)
+
+
+def test_a_thousand_waiters_that_fail_at_once_are_told_without_recursion() -> None:
+    class Once:
+        """Connects once, then fails before it returns."""
+
+        def __init__(self, endpoint: Any) -> None:
+            self.left = [endpoint]
+
+        def connect(self, factory: Any) -> Any:
+            return self.left.pop().connect(factory)
+
+    scene = Scene()
+    pool = Pool(Once(scene.endpoint), scene.clients, 1, clock=scene.client.reactor)
+    (only,) = acquired(scene, pool)
+    told = [outcome(pool.acquire()) for _ in range(1000)]
+    pool.discard(only)
+    scene.go(1)
+    assert [[type(each) for each in waiter] for waiter in told] == [[IndexError]] * 1000
     ended(scene, pool)
 
 

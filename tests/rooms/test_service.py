@@ -360,6 +360,7 @@ def test_whatever_befalls_the_server_after_the_storm_it_is_connected(simulation:
     simulation.run(until=storm.ends + 130)
     assert waiting[0] in scene.clients.built
     # Why twice: a server that crashed without a word is missed only by who writes to it.
+    protocol: Any = None
     for _ in range(2):
         (protocol,) = outcome(service.whenConnected())
         protocol.transport.write(b"hello")
