@@ -1,6 +1,6 @@
 """Every pair of every table: a state and an event are in the table, or raise IllegalTransition; and no state is dead.
 
-The tables are found, not listed: every Table of the engine's rooms and of the simulated kernel. What is listed is where each
+The tables are found, not listed: every Table of the engine's rooms, of the simulated kernel, and of what stays connected. What is listed is where each
 machine begins and where it must be able to end; a new table fails here until it is added.
 """
 
@@ -16,6 +16,8 @@ import pytest
 
 import ropewalk._loop
 import ropewalk._net
+import ropewalk.pool
+import ropewalk.service
 import ropewalk.simulation
 from ropewalk._net.sides import JOINT, ReadSide, WriteSide
 from ropewalk.machine import IllegalTransition, Table
@@ -30,17 +32,21 @@ ENDS = {
     "read side of a Stream": ("open", "ended"),
     "write side of a Stream": ("open", "shut"),
     "Endpoint": ("closed", "closed"),
+    "ClientService": ("new", "stopped"),
+    "pooled connection": ("connecting", "gone"),
 }
 
 
 def all_tables() -> dict[str, Table[Any, Any]]:
     found: dict[str, Table[Any, Any]] = {}
+    names = [ropewalk.pool.__name__, ropewalk.service.__name__]
     for package in (ropewalk._loop, ropewalk._net, ropewalk.simulation):
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            for value in vars(importlib.import_module(module.name)).values():
-                if isinstance(value, Table):
-                    assert found.get(value.kind, value) is value, f"two tables for {value.kind}"
-                    found[value.kind] = value
+        names += [each.name for each in pkgutil.iter_modules(package.__path__, package.__name__ + ".")]
+    for name in names:
+        for value in vars(importlib.import_module(name)).values():
+            if isinstance(value, Table):
+                assert found.get(value.kind, value) is value, f"two tables for {value.kind}"
+                found[value.kind] = value
     return found
 
 

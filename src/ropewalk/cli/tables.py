@@ -1,6 +1,6 @@
-"""`ropewalk explain`: the state tables of the engine, drawn from the very tables the engine steps through.
+"""`ropewalk explain`: the state tables of the engine and of what stays connected, drawn from the very tables that are stepped through.
 
-Each subject is one object of the engine; its machines are (title, table, initial state). A stream has two small
+Each subject is one kind of object; its machines are (title, table, initial state). A stream has two small
 machines, one for each direction, and what they make together is drawn as a machine of its own, so that
 half-close can be seen: every pair of states is a state, and every event of either side an arrow.
 
@@ -70,6 +70,18 @@ def _stream() -> list[Machine]:
     ]
 
 
+def _client_service() -> list[Machine]:
+    from ropewalk.service import CLIENT, ClientState
+
+    return [Machine("A client service, staying connected", CLIENT, ClientState.NEW)]
+
+
+def _pooled() -> list[Machine]:
+    from ropewalk.pool import POOLED, PooledState
+
+    return [Machine("One connection of a pool", POOLED, PooledState.CONNECTING)]
+
+
 def _together(
     names: Mapping[tuple[Any, Any], str],
     left: Mapping[tuple[Any, Any], Any],
@@ -101,6 +113,8 @@ _machines: dict[str, Callable[[], list[Machine]]] = {
     "stream": _stream,
     "port": _port,
     "reactor": _reactor,
+    "service": _client_service,
+    "pool": _pooled,
 }
 subjects = tuple(_machines)
 

@@ -1,0 +1,376 @@
+"""Services: parts of a program that are started and stopped; and the one that stays connected.
+
+    service = ClientService(clientFromString(reactor, "tcp:example.org:80"), factory)
+    service.startService()
+    protocol = await service.whenConnected()
+    ...
+    await service.stopService()
+
+A MultiService starts its services in order, asks them to stop in the reverse order, and waits for all of them; one that fails
+to stop is told, and hinders no other.
+
+ClientService has one connection at a time. It is a small machine over attempts (attempt.py): each is told once when it is made
+and once when it is over, and between two of them is one timer, whose seconds a policy decides (backoff.py). It must never know
+what kind of endpoint it has, nor look at a connection by itself.
+
+Source: twisted.application.service and twisted.application.internet; their names and order. Different on purpose: a stop while
+connecting that is followed by a start connects anew; a name taken already leaves the service without that parent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any
+
+from ropewalk.attempt import Attempt, Prepare
+from ropewalk.backoff import Backoff, backoffPolicy
+from ropewalk.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from ropewalk.failure import Failure
+from ropewalk.machine import Table
+
+__all__ = ["ClientService", "MultiService", "Service", "backoffPolicy"]
+
+_log = logging.getLogger("ropewalk")
+
+
+class Service:
+    """A part of a program that is started and stopped; subclass it. Source: IService."""
+
+    name: str | None = None
+    running: bool = False
+    parent: Any = None
+
+    def setName(self, name: str) -> None:
+        """Give it a name.
+
+        Raises: RuntimeError if it has a parent already.
+        """
+        if self.parent is not None:
+            raise RuntimeError("a service that has a parent keeps its name")
+        self.name = name
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Make it one of the services of a MultiService; the parent it had before loses it.
+
+        Raises: RuntimeError if the parent has one of that name; then it has no parent.
+        Order:  if the parent runs, the service is started before this returns.
+        """
+        if self.parent is not None:
+            self.disownServiceParent()
+        self.parent = parent
+        try:
+            parent.addService(self)
+        except BaseException:
+            if self not in list(parent):
+                self.parent = None
+            raise
+
+    def disownServiceParent(self) -> Any:
+        """Leave the parent.
+
+        Returns: what stopService returned, if the parent runs; else None.
+        """
+        stopped = self.parent.removeService(self)
+        self.parent = None
+        return stopped
+
+    def privilegedStartService(self) -> None:
+        """Called before startService: what must be done before privileges are given up."""
+
+    def startService(self) -> None:
+        """Start. Call it from your own."""
+        self.running = True
+
+    def stopService(self) -> Any:
+        """Stop. Call it from your own.
+
+        Returns: None, or a Deferred or coroutine that ends when it has stopped.
+        """
+        self.running = False
+
+
+class MultiService(Service):
+    """A service that is made of services. Iterate over it to see them. Source: IServiceCollection."""
+
+    def __init__(self) -> None:
+        self.services: list[Any] = []
+        self.namedServices: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.services)
+
+    def privilegedStartService(self) -> None:
+        for service in list(self.services):
+            service.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start all, in order.
+
+        Raises: what one of them raises; those after it are not started, and stopService stops those before it.
+        """
+        super().startService()
+        for service in list(self.services):
+            service.startService()
+
+    def stopService(self) -> Deferred[list[tuple[bool, Any]]]:
+        """Ask all to stop, the last first.
+
+        Returns: a Deferred that fires when all have stopped, with (True, result) or (False, Failure) of each, the last
+                 first. It never fails: each error is logged.
+        """
+        super().stopService()
+        asked = [(each, maybeDeferred(each.stopService)) for each in reversed(self.services)]
+        return Deferred.fromCoroutine(_all_stopped(asked))
+
+    def getServiceNamed(self, name: str) -> Any:
+        """The service of that name. Raises: KeyError."""
+        return self.namedServices[name]
+
+    def addService(self, service: Any) -> None:
+        """For `setServiceParent` of a service. Raises: RuntimeError if there is one of that name."""
+        if service.name is not None:
+            if service.name in self.namedServices:
+                raise RuntimeError(f"there is a service named {service.name!r} already")
+            self.namedServices[service.name] = service
+        self.services.append(service)
+        if self.running:
+            service.privilegedStartService()
+            service.startService()
+
+    def removeService(self, service: Any) -> Any:
+        """For `disownServiceParent` of a service.
+
+        Returns: what its stopService returned, if this runs; else None.
+        Raises:  ValueError if it is not one of these.
+        """
+        self.services.remove(service)
+        if service.name is not None:
+            del self.namedServices[service.name]
+        return service.stopService() if self.running else None
+
+
+async def _all_stopped(asked: list[tuple[Any, Deferred[Any]]]) -> list[tuple[bool, Any]]:
+    # Why all at once: each may fail before its turn to be awaited, and an error that nobody takes would be logged twice.
+    outcomes = [
+        stopping.addCallbacks(lambda result: (True, result), _told, errbackArgs=(each,))
+        for each, stopping in asked
+    ]
+    return [await outcome for outcome in outcomes]
+
+
+def _told(reason: Failure, service: Any) -> tuple[bool, Failure]:
+    _log.error("stopping %r failed", service, exc_info=reason.value)
+    return False, reason
+
+
+# ---- staying connected ------------------------------------------------------------------------------------------
+
+
+class ClientState(StrEnum):
+    NEW = "new"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    WAITING = "waiting"
+    DISCONNECTING = "disconnecting"
+    RESTARTING = "restarting"
+    STOPPED = "stopped"
+
+
+class ClientEvent(StrEnum):
+    START = "start"
+    STOP = "stop"
+    MADE = "made"
+    # The attempt is over, as failed or as lost; nothing of it is open.
+    ENDED = "ended"
+    RETRY = "retry"
+
+
+CLIENT = Table(
+    "ClientService",
+    {
+        (ClientState.NEW, ClientEvent.START): ClientState.CONNECTING,
+        (ClientState.NEW, ClientEvent.STOP): ClientState.STOPPED,
+        (ClientState.CONNECTING, ClientEvent.MADE): ClientState.CONNECTED,
+        (ClientState.CONNECTING, ClientEvent.ENDED): ClientState.WAITING,
+        (ClientState.CONNECTING, ClientEvent.STOP): ClientState.DISCONNECTING,
+        (ClientState.CONNECTED, ClientEvent.ENDED): ClientState.WAITING,
+        (ClientState.CONNECTED, ClientEvent.STOP): ClientState.DISCONNECTING,
+        (ClientState.WAITING, ClientEvent.RETRY): ClientState.CONNECTING,
+        (ClientState.WAITING, ClientEvent.STOP): ClientState.STOPPED,
+        (ClientState.DISCONNECTING, ClientEvent.START): ClientState.RESTARTING,
+        (ClientState.DISCONNECTING, ClientEvent.STOP): ClientState.DISCONNECTING,
+        (ClientState.DISCONNECTING, ClientEvent.ENDED): ClientState.STOPPED,
+        (ClientState.RESTARTING, ClientEvent.STOP): ClientState.DISCONNECTING,
+        (ClientState.RESTARTING, ClientEvent.ENDED): ClientState.CONNECTING,
+        (ClientState.STOPPED, ClientEvent.START): ClientState.CONNECTING,
+        (ClientState.STOPPED, ClientEvent.STOP): ClientState.STOPPED,
+    },
+)
+
+
+class ClientService(Service):
+    """A service that keeps one connection: made again when it fails or is lost.
+
+    Args:   endpoint: where to.
+            factory: builds the protocol of each connection.
+            retryPolicy: given the failures in a row (from 1; a loss is one too), says the seconds to wait; None for
+                `backoffPolicy()`.
+            clock: has `callLater`; None for the endpoint's reactor, or the default one.
+            prepareConnection: called with each protocol that is connected, before anybody else has it; may return an
+                awaitable. If that fails, or the connection is lost meanwhile, the attempt has failed, and is closed.
+    Source: twisted.application.internet.ClientService. Each decision is logged by "ropewalk" at DEBUG.
+    """
+
+    def __init__(
+        self,
+        endpoint: Any,
+        factory: Any,
+        retryPolicy: Callable[[int], float] | None = None,
+        clock: Any = None,
+        prepareConnection: Prepare | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._policy = backoffPolicy() if retryPolicy is None else retryPolicy
+        self._clock = clock
+        self._prepare = prepareConnection
+        self._state = ClientState.NEW
+        self._attempt: Attempt | None = None
+        self._timer: Any = None
+        self._failures = 0
+        # Those who wait for a connection, each with the failures it still bears (None: any).
+        self._waiting: list[tuple[Deferred[Any], int | None]] = []
+        self._stopping: list[Deferred[None]] = []
+
+    def startService(self) -> None:
+        """Connect, and stay connected. If it runs already, nothing but a warning."""
+        if self.running:
+            _log.warning("%r runs already", self)
+            return
+        super().startService()
+        self._step(ClientEvent.START)
+        if self._state is ClientState.CONNECTING:
+            self._connect()
+
+    def stopService(self) -> Deferred[None]:
+        """Connect no more, and close the connection.
+
+        Returns: a Deferred that fires when nothing is open.
+        Order:   who waits in whenConnected gets CancelledError, when it has stopped.
+        """
+        super().stopService()
+        was, attempt = self._state, self._attempt
+        self._step(ClientEvent.STOP)
+        if self._state is ClientState.STOPPED:
+            if was is ClientState.WAITING:
+                self._timer.cancel()
+                self._timer = None
+            self._stopped()
+            return succeed(None)
+        stopped: Deferred[None] = Deferred()
+        self._stopping.append(stopped)
+        if attempt is not None and was is ClientState.CONNECTING:
+            attempt.cancel()
+        elif attempt is not None and was is ClientState.CONNECTED:
+            attempt.close()
+        return stopped
+
+    def whenConnected(self, failAfterFailures: int | None = None) -> Deferred[Any]:
+        """The protocol of the connection, as soon as there is one.
+
+        Args:    failAfterFailures: give up after so many failed attempts from now on; None never to.
+        Returns: a Deferred of the protocol, that has fired already when it is connected.
+        Fails:   with the reason of the last of those attempts; CancelledError when the service is stopped.
+        """
+        if self._state is ClientState.STOPPED:
+            return fail(CancelledError())
+        if self._state is ClientState.CONNECTED and self._attempt is not None:
+            return succeed(self._attempt.protocol)
+        waiting: Deferred[Any] = Deferred()
+        self._waiting.append((waiting, failAfterFailures))
+        return waiting
+
+    # ---- what an Attempt tells --------------------------------------------------------------------------------
+
+    def made(self, attempt: Attempt) -> None:
+        self._step(ClientEvent.MADE)
+        self._failures = 0
+        waiting, self._waiting = self._waiting, []
+        for each, _ in waiting:
+            each.callback(attempt.protocol)
+
+    def ended(self, attempt: Attempt, reason: Failure) -> None:
+        self._attempt = None
+        was = self._state
+        self._step(ClientEvent.ENDED)
+        if self._state is ClientState.WAITING:
+            self._wait(reason)
+            if was is ClientState.CONNECTING:
+                self._tell_failure(reason)
+        elif self._state is ClientState.STOPPED:
+            self._stopped()
+        else:
+            stopping, self._stopping = self._stopping, []
+            self._connect()
+            for each in stopping:
+                each.callback(None)
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _step(self, event: ClientEvent) -> None:
+        self._state = CLIENT[self._state, event]
+
+    def _connect(self) -> None:
+        self._timer = None
+        self._attempt = attempt = Attempt(self)
+        attempt.start(self._endpoint, self._factory, self._prepare)
+
+    def _retry(self) -> None:
+        self._step(ClientEvent.RETRY)
+        self._connect()
+
+    def _wait(self, reason: Failure) -> None:
+        self._failures += 1
+        clock = self._reactor()
+        policy, source = self._policy, getattr(clock, "random", None)
+        if isinstance(policy, Backoff) and source is not None:
+            seconds = policy.draw(self._failures, source)
+        else:
+            seconds = policy(self._failures)
+        _log.debug(
+            "%r tries again in %.3f s, after %d in vain: %r", self, seconds, self._failures, reason.value
+        )
+        self._timer = clock.callLater(seconds, self._retry)
+
+    def _tell_failure(self, reason: Failure) -> None:
+        waiting, self._waiting = self._waiting, []
+        told = []
+        for each, left in waiting:
+            if left is not None and left <= 1:
+                told.append(each)
+            else:
+                self._waiting.append((each, None if left is None else left - 1))
+        for each in told:
+            each.errback(reason)
+
+    def _stopped(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        stopping, self._stopping = self._stopping, []
+        for each, _ in waiting:
+            each.errback(CancelledError())
+        for stopped in stopping:
+            stopped.callback(None)
+
+    def _reactor(self) -> Any:
+        if self._clock is None:
+            self._clock = getattr(self._endpoint, "reactor", None)
+        if self._clock is None:
+            from ropewalk import reactor  # Why here: it is made at first use.
+
+            self._clock = reactor
+        return self._clock
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._endpoint!r} {self._state.value}>"

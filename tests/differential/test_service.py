@@ -1,0 +1,186 @@
+"""Twisted's services and ours, on our reactor in the simulation: the same rows for the same doings, drawn at random."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from twisted.application import internet as twisted_internet
+from twisted.application import service as twisted_service
+from twisted.internet import endpoints as twisted_endpoints
+from twisted.internet import protocol as twisted_protocol
+from twisted.internet.interfaces import IDelayedCall
+from zope.interface import implementer  # type: ignore[import-untyped]
+
+from ropewalk import endpoints as our_endpoints
+from ropewalk import protocol as our_protocol
+from ropewalk import service as our_service
+from tests.rooms.staying import Scene
+
+SIDES = [
+    (twisted_internet, twisted_endpoints, twisted_protocol),
+    (our_service, our_endpoints, our_protocol),
+]
+
+
+@implementer(IDelayedCall)
+class Call:
+    """A delayed call that says by zope.interface that it is one: Twisted's machine looks."""
+
+    def __init__(self, call: Any) -> None:
+        self.cancel = call.cancel
+
+
+class Clock:
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+
+    def callLater(self, seconds: float, call: Any) -> Call:
+        return Call(self.reactor.callLater(seconds, call))
+
+
+DOINGS = ["start", "stop", "when", "when 1", "when 2", "hang up", "listen", "leave", "pass", "pass"]
+
+
+class Stage:
+    """A ClientService of one of the two, and what can befall it."""
+
+    def __init__(self, services: Any, endpoints: Any, protocol: Any) -> None:
+        self.rows: list[str] = []
+        self.scene = Scene()
+        rows = self.rows
+
+        class Noted(protocol.Protocol):
+            def connectionMade(self) -> None:
+                rows.append("made")
+
+            def connectionLost(self, reason: Any = None) -> None:
+                rows.append("lost")
+
+        reactor = self.scene.client.reactor
+        self.service = services.ClientService(
+            endpoints.TCP4ClientEndpoint(reactor, "10.0.0.1", 7, timeout=3),
+            protocol.Factory.forProtocol(Noted),
+            self.wait,
+            Clock(reactor),
+        )
+
+    def wait(self, failures: int) -> float:
+        self.rows.append(f"failures {failures}")
+        return 1.5 * failures
+
+    def watch(self, name: str, deferred: Any) -> None:
+        def told(result: Any) -> None:
+            error = getattr(result, "value", None)
+            error = getattr(error, "value", error)
+            self.rows.append(f"{name}: {type(result if error is None else error).__name__}")
+
+        deferred.addBoth(told)
+
+    def do(self, doing: str, number: int) -> None:
+        self.rows.append(f"-- {doing}")
+        scene = self.scene
+        if doing == "start":
+            self.service.startService()
+        elif doing == "stop":
+            self.watch(f"stop {number}", self.service.stopService())
+        elif doing.startswith("when"):
+            most = doing.removeprefix("when")
+            self.watch(f"when {number}", self.service.whenConnected(int(most) if most else None))
+        elif doing == "hang up":
+            for peer in list(scene.peers.live):
+                peer.transport.loseConnection()
+        elif doing == "listen" and scene.port is None:
+            scene.listen()
+        elif doing == "leave" and scene.port is not None:
+            scene.port.stopListening()
+            scene.port = None
+
+
+def played(side: Any, doings: list[tuple[str, float]]) -> list[str]:
+    stage = Stage(*side)
+    for number, (doing, seconds) in enumerate(doings):
+        stage.do(doing, number)
+        stage.scene.go(seconds)
+    stage.do("stop", len(doings))
+    stage.scene.go(10)
+    stage.scene.leave()
+    return stage.rows
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_the_rows_are_the_same_whatever_is_done(seed: int) -> None:
+    chance = random.Random(seed)
+    doings = [("start", chance.choice([0.001, 0.5]))]
+    # What is done while it connects or closes is below.
+    doings += [(chance.choice(DOINGS), chance.choice([0.3, 0.7, 2.0, 4.0])) for _ in range(25)]
+    theirs, ours = (played(side, doings) for side in SIDES)
+    assert ours == theirs
+    assert len(ours) > len(doings)
+
+
+@pytest.mark.parametrize("doing", ["stop", "stop, start", "stop, stop", "stop, when"])
+def test_the_rows_are_the_same_for_what_is_done_while_it_connects_or_closes(doing: str) -> None:
+    for before in (0.0, 0.005, 0.5):
+        doings = [("start", before), *((each, 0.0) for each in doing.split(", ")), ("pass", 5.0)]
+        theirs, ours = (played(side, doings) for side in SIDES)
+        assert ours == theirs
+        assert len(ours) > 5
+
+
+def parts_of(services: Any, rows: list[str]) -> Any:
+    class Noted(services.Service):
+        def privilegedStartService(self) -> None:
+            rows.append(f"privileged {self.name}")
+
+        def startService(self) -> None:
+            super().startService()
+            rows.append(f"start {self.name} {bool(self.running)} {self.parent is not None}")
+
+        def stopService(self) -> str:
+            super().stopService()
+            rows.append(f"stop {self.name}")
+            return f"bye {self.name}"
+
+    return Noted
+
+
+def told_in(rows: list[str]) -> Any:
+    return lambda result: rows.append(f"stopped {result}")
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_collection_does_the_same_whatever_is_done(seed: int) -> None:
+    told = []
+    for services in (twisted_service, our_service):
+        chance = random.Random(seed)
+        rows: list[str] = []
+        kind = parts_of(services, rows)
+        parents = [services.MultiService() for _ in range(2)]
+        parts = [kind() for _ in range(4)]
+        for name, part in zip("abcd", parts, strict=True):
+            part.setName(name)
+        for _ in range(30):
+            parent, part = chance.choice(parents), chance.choice(parts)
+            what = chance.choice(["start", "stop", "join", "leave", "privileged", "named", "rename"])
+            try:
+                if what == "start":
+                    parent.startService()
+                elif what == "privileged":
+                    parent.privilegedStartService()
+                elif what == "stop":
+                    parent.stopService().addCallback(told_in(rows))
+                elif what == "join":
+                    part.setServiceParent(parent)
+                elif what == "leave" and part.parent is not None:
+                    rows.append(f"left {part.disownServiceParent()}")
+                elif what == "named":
+                    rows.append(f"named {parent.getServiceNamed(part.name).name}")
+                elif what == "rename":
+                    part.setName(part.name)
+            except (KeyError, RuntimeError) as exc:
+                rows.append(type(exc).__name__)
+            rows.append(f"{what} {[each.name for each in parent]} {bool(parent.running)}")
+        told.append(rows)
+    assert told[0] == told[1]
