@@ -34,6 +34,7 @@ def test_a_layer_without_fault_holds_every_claim() -> None:
     assert str(report) == f"{len(report.held)} claims held"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
 def test_a_transport_that(kind: type[Layer]) -> None:
     assert kind.CLAIM in {name for name, _ in transportClaims()}

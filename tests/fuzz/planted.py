@@ -681,7 +681,11 @@ def page(catches: dict[str, Catch]) -> str:
     by = [catch.by for catch in catches.values()]
     swarm = sum(each == "swarm" for each in by)
     caught = sum(bool(each) for each in by)
-    head = _HEAD.format(most=MOST_SEEDS, count=len(by), caught=caught, swarm=swarm, torture=caught - swarm)
+    missed = [name for name, found in catches.items() if not found.by]
+    away = f" Not caught: {', '.join(missed)}." if missed else ""
+    head = _HEAD.format(
+        most=MOST_SEEDS, count=len(by), caught=caught, swarm=swarm, torture=caught - swarm, away=away
+    )
     rows = [
         f"| {bug.name} | {_cell(bug.like)} | `{bug.file}` | {_cell(found.by) or '**nobody**'} | {found.seeds} | {_cell(found.said)} |"
         for bug in BUGS
