@@ -27,6 +27,9 @@ from ropewalk.protocols.framers import (
     NetstringParseError,
 )
 
+# Why slow: what differs between the CPythons is seen without it.
+pytestmark = pytest.mark.slow
+
 LIMIT = 12
 REFUSED = (MessageTooLong, NetstringParseError, FramingError)
 

@@ -20,6 +20,9 @@ from ropewalk.simulation import KINDS
 pytest.importorskip("click", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 pytest.importorskip("rich", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 
+# Why slow: each test starts processes, or lives through many worlds; what differs between the CPythons is seen without them.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "simulation.md").read_text()
 BLOCK = re.compile(r"^```(python no-run|python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
