@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("click", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 pytest.importorskip("rich", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 
-# Why slow: each test starts processes, or lives through many worlds; what differs between the CPythons is seen without them.
+# Why slow: it starts processes, or lives through many worlds; what differs between the CPythons is seen without it.
 pytestmark = pytest.mark.slow
 
 PROGRAM = """

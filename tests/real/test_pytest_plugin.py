@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Why slow: it starts processes, or lives through many worlds; what differs between the CPythons is seen without it.
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import pytest
 from ropewalk import ClientFactory, Factory, Protocol

@@ -20,7 +20,7 @@ from ropewalk.simulation import KINDS
 pytest.importorskip("click", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 pytest.importorskip("rich", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 
-# Why slow: each test starts processes, or lives through many worlds; what differs between the CPythons is seen without them.
+# Why slow: it starts processes, or lives through many worlds; what differs between the CPythons is seen without it.
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
