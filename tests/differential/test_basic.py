@@ -194,7 +194,7 @@ def only_lines(receiver: Any) -> Any:
 
 @settings(max_examples=300)
 @given(
-    # Why no line of just MAX_LENGTH, or one less: there the two differ on purpose (D61).
+    # Why no line of just MAX_LENGTH, or one less: there the two differ on purpose (D59).
     st.lists(st.tuples(LINES.filter(lambda line: len(line) not in (19, 20)), ENDS), max_size=25),
     PLACES,
 )
@@ -203,8 +203,13 @@ def test_LineOnlyReceiver_tells_what_Twisted_s_tells(script, places):
     data = b"".join(line + end for line, end in script) + b"\r\n"
     assume(not any(len(line) in (19, 20) for line in data.split(b"\r\n")))
     pieces = cut(data, places)
-    played = [play(only_lines(each.LineOnlyReceiver), pieces) for each in (ours, theirs)]
+    # Why only so far: who has closed is told nothing more by ours, and by Twisted's of a beginning that is too long.
+    played = [until_closed(play(only_lines(each.LineOnlyReceiver), pieces)) for each in (ours, theirs)]
     assert played[0] == played[1]
+
+
+def until_closed(rows: list[Any]) -> list[Any]:
+    return rows[: rows.index("close") + 1] if "close" in rows else rows
 
 
 def strings(receiver: Any) -> Any:
@@ -243,7 +248,7 @@ def test_IntNStringReceiver_tells_what_Twisted_s_tells(prefix, messages, garbage
 
 NETSTRINGS = st.one_of(
     STRINGS.map(lambda each: b"%d:%b," % (len(each), each)),
-    # Why no newline: D67.
+    # Why no newline: D65.
     st.sampled_from(
         [b"0:,", b"01:x,", b"1:x;", b":,", b"31:", b"a", b"-1:x,", b" 1:x,", b"99999999999", b"00:,"]
     ),
@@ -331,7 +336,7 @@ def test_FileSender_writes_what_Twisted_s_writes(file, size):
                 transport.producer.resumeProducing()
         played.append(log)
     if not file:
-        # D68: of an empty file the last byte is no byte, not a text.
+        # D66: of an empty file the last byte is no byte, not a text.
         assert played == [[b""], [""]]
     else:
         assert played[0] == played[1]
@@ -365,7 +370,7 @@ def told(module: Any, name: str, pieces: list[bytes], **methods: Any) -> list[An
         ("Int8StringReceiver", b"\x03one\x03two"),
     ],
 )
-def test_D60_who_closes_or_aborts_is_told_nothing_more_of_that_read(name, data, asked):
+def test_D58_who_closes_or_aborts_is_told_nothing_more_of_that_read(name, data, asked):
     def received(self: Any, message: bytes) -> None:
         self.log.append(message)
         if asked == "loseConnection":
@@ -387,7 +392,7 @@ def note(self: Any, *what: Any) -> None:
     self.log.append(what[0])
 
 
-def test_D61_LineOnlyReceiver_takes_a_line_of_the_full_length_however_it_is_cut():
+def test_D59_LineOnlyReceiver_takes_a_line_of_the_full_length_however_it_is_cut():
     methods = {
         "MAX_LENGTH": 5,
         "lineReceived": note,
@@ -399,7 +404,7 @@ def test_D61_LineOnlyReceiver_takes_a_line_of_the_full_length_however_it_is_cut(
     assert "no" in told(theirs, "LineOnlyReceiver", [b"12345\r", b"\n"], **methods)
 
 
-def test_D61_LineOnlyReceiver_goes_on_behind_a_line_that_is_too_long():
+def test_D59_LineOnlyReceiver_goes_on_behind_a_line_that_is_too_long():
     methods = {
         "MAX_LENGTH": 5,
         "lineReceived": note,
@@ -422,7 +427,7 @@ def test_D61_LineOnlyReceiver_goes_on_behind_a_line_that_is_too_long():
     ]
 
 
-def test_D62_after_a_string_that_is_too_long_nothing_is_received_nor_kept():
+def test_D60_after_a_string_that_is_too_long_nothing_is_received_nor_kept():
     methods = {
         "MAX_LENGTH": 5,
         "stringReceived": note,
@@ -433,7 +438,7 @@ def test_D62_after_a_string_that_is_too_long_nothing_is_received_nor_kept():
     assert told(theirs, "Int8StringReceiver", pieces, **methods) == [b"one", 6, b"one", 6]
 
 
-def test_D63_pausing_and_resuming_in_stringReceived_tells_each_string_once():
+def test_D61_pausing_and_resuming_in_stringReceived_tells_each_string_once():
     def received(self: Any, string: bytes) -> None:
         self.log.append(string)
         if len(self.log) < 20:
@@ -445,7 +450,7 @@ def test_D63_pausing_and_resuming_in_stringReceived_tells_each_string_once():
     assert told(theirs, "Int8StringReceiver", data, stringReceived=received)[:3] == [b"one"] * 3
 
 
-def test_D64_raw_data_behind_a_switch_comes_in_pieces_that_double():
+def test_D62_raw_data_behind_a_switch_comes_in_pieces_that_double():
     methods = {
         "lineReceived": lambda self, line: self.setRawMode(),
         "rawDataReceived": lambda self, data: note(self, len(data)),
@@ -455,7 +460,7 @@ def test_D64_raw_data_behind_a_switch_comes_in_pieces_that_double():
     assert told(theirs, "LineReceiver", pieces, **methods) == [7000, 8000, 8000]
 
 
-def test_D65_what_lineReceived_returns_is_nobody_s_business():
+def test_D63_what_lineReceived_returns_is_nobody_s_business():
     def received(self: Any, line: bytes) -> Any:
         self.log.append(line)
         return SimpleNamespace(is_true="a Deferred, perhaps")
@@ -474,14 +479,14 @@ def test_D65_what_lineReceived_returns_is_nobody_s_business():
         ("Int8StringReceiver", b"\0", "stringReceived"),
     ],
 )
-def test_D66_a_callback_that_is_not_overridden_is_named(name, data, missing):
+def test_D64_a_callback_that_is_not_overridden_is_named(name, data, missing):
     with pytest.raises(RuntimeError, match=f"Program .* does not override {missing}"):
         told(ours, name, [data])
     with pytest.raises(NotImplementedError):
         told(theirs, name, [data])
 
 
-def test_D67_a_length_with_a_newline_behind_it_is_refused_at_once():
+def test_D65_a_length_with_a_newline_behind_it_is_refused_at_once():
     assert told(ours, "NetstringReceiver", [b"5\n"]) == ["close"]
     assert told(theirs, "NetstringReceiver", [b"5\n"]) == []
     assert told(theirs, "NetstringReceiver", [b"5\n", b"x"]) == ["close"]
@@ -499,7 +504,7 @@ class Torn(io.BytesIO):
         raise OSError(5, "a bad sector")
 
 
-def test_D68_what_reading_raises_is_the_Deferred_s_and_the_consumer_is_free():
+def test_D66_what_reading_raises_is_the_Deferred_s_and_the_consumer_is_free():
     results, consumer = begin(ours, Torn())
     assert results[0].check(OSError)
     assert consumer.producer is None
@@ -507,7 +512,7 @@ def test_D68_what_reading_raises_is_the_Deferred_s_and_the_consumer_is_free():
         begin(theirs, Torn())
 
 
-def test_D68_a_transform_that_gives_nothing_does_not_end_the_asking():
+def test_D66_a_transform_that_gives_nothing_does_not_end_the_asking():
     file = b"x" * 20_000
 
     def keeps_the_first(chunk: bytes) -> bytes:
@@ -521,7 +526,7 @@ def test_D68_a_transform_that_gives_nothing_does_not_end_the_asking():
     assert consumer.log == [("write", b"")]
 
 
-def test_D68_a_transfer_that_is_stopped_fails_with_a_class_of_its_own():
+def test_D66_a_transfer_that_is_stopped_fails_with_a_class_of_its_own():
     for module in (ours, theirs):
         results, consumer = begin(module, io.BytesIO(b"x" * 20_000))
         consumer.producer.stopProducing()
