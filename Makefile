@@ -26,7 +26,7 @@ demo: $(READY) ## a real connection made and explained, in ten seconds
 	@$(BIN)/ropewalk demo
 
 test: $(READY) ## every test, the coverage of _net and _loop, then the quick set on the other CPythons
-	$(BIN)/coverage run -m pytest $(ARGS)
+	@.ci/test $(ARGS)
 	@echo "Branch coverage of _net and _loop (at least 95 %):"
 	@$(BIN)/coverage report $(COVERED) --fail-under=95
 	@$(MAKE) --no-print-directory test-others
