@@ -155,7 +155,7 @@ LINES = st.one_of(
 ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b""])
 
 
-@settings(max_examples=250)
+@settings(max_examples=2500)
 @given(st.lists(st.tuples(LINES, ENDS), max_size=25), PLACES, st.booleans())
 def test_LineReceiver_tells_what_Twisted_s_tells(script, places, closes):
     pieces = cut(b"".join(line + end for line, end in script), places)
@@ -192,7 +192,7 @@ def only_lines(receiver: Any) -> Any:
     return Program
 
 
-@settings(max_examples=300)
+@settings(max_examples=250)
 @given(
     # Why no line of just MAX_LENGTH, or one less: there the two differ on purpose (D51).
     st.lists(st.tuples(LINES.filter(lambda line: len(line) not in (19, 20)), ENDS), max_size=25),
@@ -204,7 +204,13 @@ def test_LineOnlyReceiver_tells_what_Twisted_s_tells(script, places):
     assume(not any(len(line) in (19, 20) for line in data.split(b"\r\n")))
     pieces = cut(data, places)
     played = [play(only_lines(each.LineOnlyReceiver), pieces) for each in (ours, theirs)]
-    assert played[0] == played[1]
+    # Why: Twisted's tells after a close of a beginning that is too long (D50).
+    assert until_closed(played[0]) == until_closed(played[1])
+    assert played[0] == until_closed(played[0])
+
+
+def until_closed(log: list[Any]) -> list[Any]:
+    return log[: log.index("close") + 1] if "close" in log else log
 
 
 def strings(receiver: Any) -> Any:
@@ -250,7 +256,7 @@ NETSTRINGS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=250)
 @given(messages=st.lists(NETSTRINGS, max_size=20), places=PLACES)
 def test_NetstringReceiver_tells_what_Twisted_s_tells(messages, places):
     data = b"".join(messages)
