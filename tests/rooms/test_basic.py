@@ -537,6 +537,18 @@ def test_a_length_above_the_limit_closes_the_connection() -> None:
     assert protocol.transport.asked == ["loseConnection"]
 
 
+@pytest.mark.parametrize(("kind", "wire"), RECEIVERS[2:4])
+def test_a_limit_may_be_the_instance_s_and_holds_from_the_next_string_on(kind: type, wire: bytes) -> None:
+    def narrower(self: Any, string: bytes) -> None:
+        self.MAX_LENGTH = 4 if string == b"one" else self.MAX_LENGTH
+
+    protocol = connected(kind, MAX_LENGTH=5, stringReceived=narrower)
+    protocol.dataReceived(wire)
+    assert protocol.told[:3] == [b"one", b"two", b""]
+    assert b"three" not in protocol.told
+    assert protocol.told[3:] == ([("lengthLimitExceeded", 5)] if kind is Int8StringReceiver else [])
+
+
 def test_recvd_shows_what_is_not_told_yet_and_can_be_set() -> None:
     shown = []
 

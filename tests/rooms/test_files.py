@@ -274,6 +274,35 @@ def test_nothing_can_be_sent_too(count: int | None) -> None:
     assert results == [0]
 
 
+def test_a_transport_that_calls_its_producer_after_the_end_calls_in_vain() -> None:
+    class Transport(Consumer):
+        bytesBuffered = 0
+
+        @property
+        def bytesSent(self) -> int:
+            return sum(map(len, self.written))
+
+    for end in ("done", "stopped", "cancelled"):
+        transport = Transport()
+        deferred = sendFile(transport, io.BytesIO(b"x" * (CHUNK + 1)))
+        producer = transport.producer
+        results = results_of(deferred)
+        if end == "done":
+            producer.resumeProducing()
+            producer.resumeProducing()
+            assert results == [CHUNK + 1]
+        elif end == "stopped":
+            producer.stopProducing()
+            assert results[0].check(TransferStopped)
+        else:
+            deferred.cancel()
+            assert results[0].check(CancelledError)
+        written = len(transport.written)
+        producer.stopProducing()
+        producer.resumeProducing()
+        assert (len(transport.written), len(results)) == (written, 1)
+
+
 def test_several_files_follow_each_other() -> None:
     def go(source: Source) -> None:
         sent = sendFile(source.transport, io.BytesIO(b"one" * 100_000))

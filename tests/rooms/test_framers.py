@@ -149,10 +149,20 @@ def test_anything_may_be_put_in_front(framer: Framer) -> None:
 
 def test_what_is_put_in_front_counts_for_a_delimiter() -> None:
     framer = DelimitedFramer(b"--end--", 100)
-    assert list(framer.feed(b"nd--x")) == []
+    assert list(framer.feed(b"nd--and this is no end")) == []
     framer.giveBack(b"one--e")
     assert list(framer) == [b"one"]
-    assert framer.takeRest() == b"x"
+    assert framer.takeRest() == b"and this is no end"
+
+
+@pytest.mark.parametrize("size", range(24))
+def test_a_delimiter_is_found_behind_raw_bytes_however_many_were_taken(size: int) -> None:
+    framer = DelimitedFramer(b"--end--", 100)
+    assert list(framer.feed(b"no end is here yet --end")) == []
+    rest = b"no end is here yet --end"[size:]
+    framer.takeUpTo(size)
+    framer.feed(b"--")
+    assert framer.take() == (rest[: -len(b"--end")] if size <= 19 else None)
 
 
 # ---- limits ----------------------------------------------------------------------------------------------------------
@@ -470,15 +480,28 @@ def test_a_consumer_that_lags_behind_costs_no_more() -> None:
     for _ in range(20_000):
         framer.feed(b"x")
         assert framer.take() == b"12345678"
+        assert len(framer._data) <= 2 * framer.waiting + 20
     assert framer.work <= 40 * 200_000
+
+
+@pytest.mark.parametrize("kind", [DelimitedFramer, LengthPrefixedFramer])
+def test_raw_bytes_taken_one_at_a_time_cost_no_more(kind: Any) -> None:
+    """Between any two of them a message is asked for, which is not there: nothing is searched twice, or moved each time."""
+    framer = counted(kind)(limit=2**32)
+    framer.feed(b"\x7f" * 10_000)
+    framer.work = 0
+    for _ in range(9000):
+        assert framer.takeUpTo(1) != b""
+        assert framer.take() is None
+    assert framer.work <= 16 * 10_000
 
 
 def test_memory_of_what_was_taken_is_let_go() -> None:
     framer = LengthPrefixedFramer("!I", 10**6)
     wire = framer.frame(b"x" * 500_000)
+    wire += b"\0\0\1"
     found = [
         message for place in range(0, len(wire), 1000) for message in framer.feed(wire[place : place + 1000])
     ]
     assert len(found) == 1
-    list(framer.feed(b"\0\0\1"))
     assert len(framer._data) == 3

@@ -278,8 +278,9 @@ class DelimitedFramer(Framer):
         self._searched = 0
 
     def takeUpTo(self, size: int) -> bytes:
-        self._searched = 0
-        return super().takeUpTo(size)
+        piece = super().takeUpTo(size)
+        self._searched = max(self._searched - len(piece), 0)
+        return piece
 
     def frame(self, message: Bytes) -> bytes:
         framed = bytes(message) + self.delimiter
