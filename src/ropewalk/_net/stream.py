@@ -265,8 +265,8 @@ class Stream:
         if number or event & ERR or self._write_side is not WriteSide.SHUT:
             self._end(broken(OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET))))
         elif self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
-            # Both sides are shut, but what the peer sent is not read yet, since the user paused. Nothing more can
-            # happen to this socket: out of the poller, kept alive here, until resumeProducing.
+            # Both sides are shut, but what the peer sent is not read yet, since the user paused. Only a reset can still
+            # come: out of the poller, kept alive here, until resumeProducing, or the end, which asks for it.
             self._core.open_ends[self] = None
             self._loop.unwatch(self.fd)
             self._mask = -1
@@ -558,7 +558,9 @@ class Stream:
                 self._end(PEER_CLOSED)
                 return False
         elif self._life is StreamState.CLOSING:
-            self._end(self._verdict)
+            # Why asked: out of the poller (`_notice_end`) nobody was told of a reset, which our FIN may have met.
+            number = self._pending_error() if self._mask < 0 else 0
+            self._end(broken(OSError(number, os.strerror(number))) if number else self._verdict)
             return False
         return True
 
