@@ -24,8 +24,9 @@ from typing import Any, Protocol
 
 from ropewalk.defer import Deferred
 from ropewalk.failure import Failure
+from ropewalk.task import currentReactor
 
-__all__ = ["Attempt", "Keeper", "Watched", "Watching", "resultOf"]
+__all__ = ["Attempt", "Keeper", "Watched", "Watching", "clockOf", "resultOf"]
 
 Prepare = Callable[[Any], object]
 
@@ -48,6 +49,12 @@ async def _asked(function: Callable[..., object], *args: object) -> Any:
 def resultOf(function: Callable[..., object], *args: object) -> Deferred[Any]:
     """Call it now; a Deferred of what it returns, or of what that gives if it can be awaited."""
     return Deferred.fromCoroutine(_asked(function, *args))
+
+
+def clockOf(endpoint: Any) -> Any:
+    """The endpoint's reactor; of one that names none, `currentReactor`."""
+    reactor = getattr(endpoint, "reactor", None)
+    return currentReactor() if reactor is None else reactor
 
 
 class Attempt:

@@ -28,7 +28,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import StrEnum
 from typing import Any
 
-from ropewalk.attempt import Attempt, resultOf
+from ropewalk.attempt import Attempt, clockOf, resultOf
 from ropewalk.defer import Deferred, fail, succeed
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
@@ -125,7 +125,7 @@ class Pool:
             idle: seconds after which one that nobody uses is closed; None for never.
             health: called with the protocol of an idle connection before it is used again; returns a bool, or an awaitable
                 of one. One that is refused, or about which health raises, is closed, and another takes its place.
-            clock: has `callLater`; None for the endpoint's reactor, or the default one.
+            clock: has `callLater`; None for the endpoint's reactor, or `task.currentReactor`.
     Raises: ValueError for a size below 1.
     """
 
@@ -344,11 +344,7 @@ class Pool:
 
     def _reactor(self) -> Any:
         if self._clock is None:
-            self._clock = getattr(self._endpoint, "reactor", None)
-        if self._clock is None:
-            from ropewalk import reactor  # Why here: it is made at first use.
-
-            self._clock = reactor
+            self._clock = clockOf(self._endpoint)
         return self._clock
 
     def __repr__(self) -> str:

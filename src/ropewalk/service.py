@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
 
-from ropewalk.attempt import Attempt, Prepare
+from ropewalk.attempt import Attempt, Prepare, clockOf
 from ropewalk.backoff import Backoff, backoffPolicy
 from ropewalk.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from ropewalk.failure import Failure
@@ -217,7 +217,7 @@ class ClientService(Service):
             factory: builds the protocol of each connection.
             retryPolicy: given the failures in a row (from 1; a loss is one too), says the seconds to wait; None for
                 `backoffPolicy()`.
-            clock: has `callLater`; None for the endpoint's reactor, or the default one.
+            clock: has `callLater`; None for the endpoint's reactor, or `task.currentReactor`.
             prepareConnection: called with each protocol that is connected, before anybody else has it; may return an
                 awaitable. If that fails, or the connection is lost meanwhile, the attempt has failed, and is closed.
     Source: twisted.application.internet.ClientService. Each decision is logged by "ropewalk" at DEBUG.
@@ -365,11 +365,7 @@ class ClientService(Service):
 
     def _reactor(self) -> Any:
         if self._clock is None:
-            self._clock = getattr(self._endpoint, "reactor", None)
-        if self._clock is None:
-            from ropewalk import reactor  # Why here: it is made at first use.
-
-            self._clock = reactor
+            self._clock = clockOf(self._endpoint)
         return self._clock
 
     def __repr__(self) -> str:

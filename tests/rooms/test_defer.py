@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import gc
-import logging
 import pickle
 import subprocess
 import sys
@@ -35,6 +34,8 @@ from ropewalk.defer import (
 )
 from ropewalk.failure import Failure, NoCurrentExceptionError
 
+pytestmark = pytest.mark.usefixtures("nothing_unhandled")
+
 DEEP = 100_000
 word = contextvars.ContextVar("word", default="none")
 
@@ -52,28 +53,6 @@ def no_collector():
         yield
     finally:
         gc.enable()
-
-
-@pytest.fixture
-def reported(caplog):
-    """The messages of errors nobody took, collected to the last."""
-    caplog.set_level(logging.ERROR, logger="ropewalk")
-
-    def texts():
-        gc.collect()
-        return [record.getMessage() for record in caplog.records]
-
-    return texts
-
-
-@pytest.fixture(autouse=True)
-def nothing_unhandled(request, caplog):
-    """A test that does not ask for reports must not cause one."""
-    yield
-    gc.collect()
-    if "reported" not in request.fixturenames:
-        records = [*caplog.get_records("call"), *caplog.records]
-        assert [record.getMessage() for record in records] == []
 
 
 class Call:

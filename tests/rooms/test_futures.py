@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import pytest
 
 from ropewalk.defer import CancelledError, Deferred, ensureDeferred, fail, succeed
 
-
-@pytest.fixture(autouse=True)
-def nothing_unhandled(caplog):
-    yield
-    gc.collect()
-    records = [*caplog.get_records("call"), *caplog.records]
-    assert [record.getMessage() for record in records] == []
+pytestmark = pytest.mark.usefixtures("nothing_unhandled")
 
 
 def in_asyncio(main):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import logging
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,26 +20,7 @@ from ropewalk.defer import (
 )
 from ropewalk.failure import Failure
 
-
-@pytest.fixture
-def reported(caplog):
-    caplog.set_level(logging.WARNING, logger="ropewalk")
-
-    def texts():
-        gc.collect()
-        return [record.getMessage() for record in caplog.records]
-
-    return texts
-
-
-@pytest.fixture(autouse=True)
-def nothing_unhandled(request, caplog):
-    """A test that does not ask for reports must not cause one."""
-    yield
-    gc.collect()
-    if "reported" not in request.fixturenames:
-        records = [*caplog.get_records("call"), *caplog.records]
-        assert [record.getMessage() for record in records] == []
+pytestmark = pytest.mark.usefixtures("nothing_unhandled")
 
 
 def test_a_list_has_what_each_came_to_in_their_order():

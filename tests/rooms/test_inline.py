@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import gc
-import logging
 import re
 import traceback
 import weakref
@@ -27,29 +26,10 @@ from ropewalk.defer import (
 )
 from ropewalk.failure import Failure
 
+pytestmark = pytest.mark.usefixtures("nothing_unhandled")
+
 DEEP = 100_000
 word = contextvars.ContextVar("word", default="none")
-
-
-@pytest.fixture
-def reported(caplog):
-    caplog.set_level(logging.WARNING, logger="ropewalk")
-
-    def texts():
-        gc.collect()
-        return [record.getMessage() for record in caplog.records]
-
-    return texts
-
-
-@pytest.fixture(autouse=True)
-def nothing_unhandled(request, caplog):
-    """A test that does not ask for reports must not cause one."""
-    yield
-    gc.collect()
-    if "reported" not in request.fixturenames:
-        records = [*caplog.get_records("call"), *caplog.records]
-        assert [record.getMessage() for record in records] == []
 
 
 @contextlib.contextmanager

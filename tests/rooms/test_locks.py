@@ -5,8 +5,6 @@ Invariant of the random walks: never more are in than may be, nobody overtakes, 
 
 from __future__ import annotations
 
-import gc
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,17 +22,11 @@ from ropewalk.defer import (
     succeed,
 )
 
+pytestmark = pytest.mark.usefixtures("nothing_unhandled")
+
 BOTH = pytest.mark.parametrize(
     "make", [DeferredLock, lambda: DeferredSemaphore(1)], ids=["lock", "semaphore"]
 )
-
-
-@pytest.fixture(autouse=True)
-def nothing_unhandled(caplog):
-    yield
-    gc.collect()
-    records = [*caplog.get_records("call"), *caplog.records]
-    assert [record.getMessage() for record in records] == []
 
 
 def test_a_lock_is_had_by_one_at_a_time_in_order():

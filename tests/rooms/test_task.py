@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextvars
 import gc
 import heapq
-import logging
 import os
 import signal
 import subprocess
@@ -53,28 +52,9 @@ from ropewalk.task import (
 )
 from ropewalk.threads import deferToThread
 
+pytestmark = pytest.mark.usefixtures("nothing_unhandled")
+
 word = contextvars.ContextVar("word", default="none")
-
-
-@pytest.fixture
-def reported(caplog):
-    caplog.set_level(logging.WARNING, logger="ropewalk")
-
-    def texts():
-        gc.collect()
-        return [record.getMessage() for record in caplog.records]
-
-    return texts
-
-
-@pytest.fixture(autouse=True)
-def nothing_unhandled(request, caplog):
-    """A test that does not ask for reports must not cause one."""
-    yield
-    gc.collect()
-    if "reported" not in request.fixturenames:
-        records = [*caplog.get_records("call"), *caplog.records]
-        assert [record.getMessage() for record in records] == []
 
 
 class Call:

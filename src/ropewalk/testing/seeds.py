@@ -26,7 +26,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from ropewalk.defer import Deferred, maybeDeferred
+from ropewalk.attempt import resultOf
+from ropewalk.defer import Deferred
 from ropewalk.event import Event
 from ropewalk.failure import Failure
 from ropewalk.observe import Recorder
@@ -306,7 +307,7 @@ def _finish(sim: Simulation, result: object) -> None:
     if not isinstance(result, (Deferred, Awaitable)):
         return
     results: list[object] = []
-    waiting: Deferred[Any] = maybeDeferred(lambda: result)
+    waiting = resultOf(lambda: result)
     waiting.addBoth(results.append)
 
     def the_test_has_its_result() -> bool:
