@@ -13,6 +13,7 @@ from ropewalk.defer import CancelledError
 from ropewalk.error import ConnectionRefusedError, TimeoutError
 from ropewalk.pool import Pool, PoolClosedError
 from ropewalk.simulation import Simulation
+from ropewalk.task import currentReactor, run
 from ropewalk.testing import simulate
 from tests.rooms.staying import Client, Scene, outcome
 
@@ -433,3 +434,21 @@ def test_in_a_storm_every_waiter_is_served_or_told_exactly_once(simulation: Simu
     assert (closed, in_use) == ([None], [])
     assert all(each.reason is not None for each in scene.clients.built if each.transport is not None)
     assert not scene.client.delayed_calls()
+
+
+def test_without_a_clock_it_keeps_time_by_the_reactor_of_run() -> None:
+    seen: list[object] = []
+
+    class Nowhere:
+        """An endpoint that names no reactor."""
+
+        def connect(self, factory: Any) -> Any:
+            return Deferred()
+
+    async def main() -> None:
+        pool = Pool(Nowhere(), None)
+        seen.append((pool._reactor(), currentReactor()))
+
+    run(main())
+    [(used, current)] = seen
+    assert used is current

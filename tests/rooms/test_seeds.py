@@ -350,6 +350,25 @@ def test_an_awaitable_is_waited_for_in_virtual_time() -> None:
     assert [trial.seed for trial in verdict.failed] == [1]
 
 
+def test_an_awaitable_of_any_class_is_waited_for() -> None:
+    class Later:
+        def __init__(self, reactor: Any) -> None:
+            self.reactor = reactor
+
+        def __await__(self) -> Any:
+            done: Deferred[None] = Deferred()
+            self.reactor.callLater(60, done.callback, None)
+            yield from done.__await__()
+            raise ZeroDivisionError
+
+    def test(simulation: Simulation) -> Any:
+        return Later(simulation.host().reactor)
+
+    [failed] = run(test, 1).failed
+    assert "ZeroDivisionError" in failed.error
+    assert failed.virtual_seconds == 60
+
+
 def test_an_awaitable_that_never_comes_is_a_failure_and_no_hang() -> None:
     def test(simulation: Simulation) -> Any:
         return Deferred()
