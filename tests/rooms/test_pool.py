@@ -437,7 +437,7 @@ def test_in_a_storm_every_waiter_is_served_or_told_exactly_once(simulation: Simu
 
 
 def test_without_a_clock_it_keeps_time_by_the_reactor_of_run() -> None:
-    seen: list[object] = []
+    seen: list[tuple[Any, Any]] = []
 
     class Nowhere:
         """An endpoint that names no reactor."""
