@@ -141,7 +141,7 @@ def dies(simulation):
 @simulate(seeds=40)
 def spins(simulation):
     # Why one write: two processes do it at once, and print makes two of each.
-    os.write(1, b"spinning\n")
+    os.write(1, b"spinning\\n")
     while True:
         pass
 """
