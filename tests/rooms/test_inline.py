@@ -485,10 +485,11 @@ def caught_inside():
 
 
 def cancelled():
-    async def steps(waited):
-        await waited
+    # Why not from a variable: what it waited for keeps the error, and the error's traceback the variables of who waited.
+    async def steps():
+        await Deferred()
 
-    deferred = ensureDeferred(steps(Deferred())).addErrback(lambda f: None)
+    deferred = ensureDeferred(steps()).addErrback(lambda f: None)
     deferred.cancel()
     return deferred
 

@@ -332,6 +332,9 @@ class Deferred(Generic[T]):
             self._guard_error()
         elif self._callbacks is not None or isinstance(result, Failure):
             self._run()
+        # Why: from CPython 3.12 on, the frame of a coroutine that has ended knows the frame that resumed it, and
+        # the traceback of an error keeps it. Variables that lead back to the error would close a circle.
+        del self, result
         return None
 
     def errback(self, fail: Failure | BaseException | None = None) -> None:
@@ -343,6 +346,7 @@ class Deferred(Generic[T]):
         Order:    the errbacks run before this returns.
         """
         self.callback(fail if isinstance(fail, Failure) else Failure(fail))
+        del self, fail  # Why: as in callback
 
     def _fired_again(self) -> None:
         if getattr(self, "_quiet", False):
@@ -398,6 +402,7 @@ class Deferred(Generic[T]):
             canceller(target)
         if not target.called:
             target.errback(CancelledError())
+        del target  # Why: as in callback
 
     def _waits_for(self) -> Deferred[Any] | None:
         """The Deferred whose result this one needs, directly or through its coroutine."""
@@ -424,6 +429,7 @@ class Deferred(Generic[T]):
             if following is not None:
                 _note_leaving(following, escaping)
             elif self._callbacks is None or self.paused:
+                del self  # Why: as in callback
                 return
             else:
                 following = self._advance(escaping)
@@ -431,6 +437,7 @@ class Deferred(Generic[T]):
             following = self._advance(escaping)
         if following is not None:
             self._run_waiting(following, escaping)
+        del self  # Why: as in callback
         if escaping:
             exc = escaping[0]
             escaping.clear()
@@ -704,6 +711,7 @@ class Driver:
                 else:
                     awaited = self.run(self.send, result)
             except StopIteration as stop:
+                result = awaited = thrown = None  # Why: as in callback
                 return self._ended(stop.value)
             except BaseException as exc:
                 result = awaited = thrown = None  # Why: the traceback holds this frame
