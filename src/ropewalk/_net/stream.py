@@ -59,6 +59,7 @@ from ropewalk._net.sides import (
     StreamState,
     WriteSide,
 )
+from ropewalk._system import FilePart
 from ropewalk.event import Ended, Step
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
@@ -370,7 +371,21 @@ class Stream:
         for chunk in [_as_bytes(item) for item in data]:
             self.write(chunk)
 
-    def _write_slowly(self, data: bytes) -> None:
+    def writeFile(self, file: Any, offset: int, count: int) -> None:
+        """Send a part of a file, after all written before, without reading it: the kernel copies it.
+
+        Args:   file: a regular file, open for reading; may be closed once this has returned.
+                offset, count: which bytes, 0 or more each. If the file ends before, so does what is sent.
+        Raises: ValueError for a number below 0; OSError if its descriptor cannot be duplicated.
+        Order:  as for `write`. It counts in `bytesBuffered`, but not for the hard limit, as it is not in memory.
+        Source: sendfile(2). Twisted has no such method; not every transport has it.
+        """
+        self._loop.check_thread_of("writeFile")
+        if offset < 0 or count < 0:
+            raise ValueError(f"offset and count are 0 or more, not offset={offset!r}, count={count!r}")
+        self._write_slowly(self._core.system.file_part(file, offset, count))
+
+    def _write_slowly(self, data: bytes | FilePart) -> None:
         if self._life is StreamState.CLOSED or self._life is StreamState.ABORTING:
             return
         if self._write_side is WriteSide.SHUT or not data:
@@ -378,7 +393,7 @@ class Stream:
         box = self._leave_fast_path()
         box.append(data)
         high, _, hard = self._limits
-        if hard is not None and box.size > hard:
+        if hard is not None and box.size > hard and box.held() > hard:
             self._abort(overrun(box.size, hard))
             return
         flow = self._flow
@@ -513,6 +528,12 @@ class Stream:
                 if isinstance(offer, list):
                     offered = sum(map(len, offer))
                     sent = self.sock.sendmsg(offer)
+                elif isinstance(offer, FilePart):
+                    offered = len(offer) - box.offset
+                    sent = offer.send_to(self.sock, box.offset)
+                    if not sent:
+                        box.cut()
+                        break
                 else:
                     offered = len(offer)
                     sent = self.sock.send(offer)
