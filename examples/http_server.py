@@ -84,7 +84,11 @@ class Conversation:
         return event
 
     async def send(self, event):
-        await within(self.patience, self.stream.write(self.http.send(event)))
+        try:
+            await within(self.patience, self.stream.write(self.http.send(event)))
+        except TimeoutError:
+            self.stream.abort()  # Why: in order it could not be closed, with what the client does not take
+            raise
 
     async def answer_file(self, target):
         try:

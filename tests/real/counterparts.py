@@ -31,6 +31,8 @@ PACKAGES = {
     "nc": "netcat-openbsd",
     "curl": "curl",
     "openssl": "openssl",
+    "wrk": "wrk",
+    "chromium": "chromium",
 }
 
 
