@@ -1,8 +1,8 @@
 """A client of redis: pipelined commands over a pool of connections, whatever becomes of the server. hiredis knows RESP.
 
-    python examples/redis_client.py [HOST [PORT]]
+    python examples/redis_client.py [HOST [PORT [SECONDS]]]
 
-Ten workers count in one key, and a line a second says how far they are. Kill the server, and start it again.
+Ten workers count in one key, and a line every SECONDS says how far they are. Kill the server, and start it again.
 
 * Replies come in the order of the commands, so a connection is a queue of those who wait. Each of them is told: a reply,
   an error reply, why the connection ended, or that it took too long. Nobody waits for ever.
@@ -108,11 +108,11 @@ class Counting:
         print("counted", self.counted, "" if trouble is None else f"in trouble: {trouble}", flush=True)
 
 
-async def main(reactor, host="localhost", port="6379"):
+async def main(reactor, host="localhost", port="6379", seconds="1"):
     pool = Pool(HostnameEndpoint(reactor, host, int(port), timeout=5), Factory.forProtocol(Redis), size=3)
     counting = Counting(pool, "rope:count")
     workers = [Deferred.fromCoroutine(counting.work()) for _ in range(10)]
-    LoopingCall(counting.tell).start(1.0, now=False)
+    LoopingCall(counting.tell).start(float(seconds), now=False)
     await gatherResults(workers)  # until Ctrl-C
 
 

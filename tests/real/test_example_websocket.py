@@ -89,7 +89,7 @@ class Client:
 
 def test_a_real_browser_has_everything_echoed_and_says_good_bye(server, start, tmp_path):
     """Text, an empty text, much text, a MiB and nothing as bytes; the page is served by our own HTTP server."""
-    browser = program("chromium")
+    browser = program("chromium-headless-shell", "chromium")
     with serving("http_server.py", EXAMPLES, 0) as (_, port):
         url = f"http://localhost:{port}/websocket_echo.html#{server.port}"
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
