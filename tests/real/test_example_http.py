@@ -212,6 +212,7 @@ def test_who_takes_nothing_for_too_long_is_let_go(hasty):
             to_the_end(greedy)
 
 
+@pytest.mark.slow
 def test_wrk_finds_no_fault(port, figure):
     command = [program("wrk"), "--threads", "1", "--connections", "20", "--duration", "1s"]
     url = f"http://127.0.0.1:{port}/hello.txt"

@@ -87,6 +87,7 @@ class Client:
         return self.sock.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_real_browser_has_everything_echoed_and_says_good_bye(server, start, tmp_path):
     """Text, an empty text, much text, a MiB and nothing as bytes; the page is served by our own HTTP server."""
     browser = program("chromium-headless-shell", "chromium")
