@@ -13,9 +13,9 @@ GET and HEAD are answered with a file, POST with the length and the SHA-256 of w
 
 import hashlib
 import mimetypes
+import os
 import sys
 from email.utils import formatdate
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import h11
@@ -42,7 +42,6 @@ class Conversation:
         self.folder = folder
         self.patience = patience
         self.http = h11.Connection(h11.SERVER)
-        self.method = None
 
     async def run(self):
         try:
@@ -57,6 +56,7 @@ class Conversation:
 
     async def exchange(self):
         """One request and its answer; whether there may be another."""
+        self.method = None  # none is known yet, of which an error could be the answer
         request = await self.next_event()
         if type(request) is h11.ConnectionClosed:
             return False
@@ -91,20 +91,27 @@ class Conversation:
             raise
 
     async def answer_file(self, target):
-        try:
-            path = self.folder / unquote(urlsplit(target).path).lstrip("/")
-            # Why resolved: neither .. nor a symbolic link is to lead out of the folder.
-            path = (path / "index.html" if path.is_dir() else path).resolve()
-            if not (path.is_relative_to(self.folder) and path.is_file()):
-                raise FileNotFoundError
-            file = path.open("rb")
-        except (OSError, ValueError):  # ValueError: a path with \0 in it
+        path = self.find(target)
+        if path is None:
             await self.answer_text(404, "no such file")
             return
-        with file:
-            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        with open(path, "rb") as file:
             # Why iter: when the file ends before its size, h11 raises, and the client sees that it is cut short.
-            await self.answer(200, kind, path.stat().st_size, iter(lambda: file.read(PIECE), b""))
+            await self.answer(200, kind, os.stat(file.fileno()).st_size, iter(lambda: file.read(PIECE), b""))
+
+    def find(self, target):
+        """The path of a file in the folder that may be read; None if there is none."""
+        try:
+            path = os.path.join(self.folder, unquote(urlsplit(target).path).lstrip("/"))
+            if os.path.isdir(path):
+                path = os.path.join(path, "index.html")
+            # Why: neither .. nor a symbolic link is to lead out of the folder.
+            path = os.path.realpath(path)
+            inside = os.path.commonpath([path, self.folder]) == self.folder
+            return path if inside and os.path.isfile(path) and os.access(path, os.R_OK) else None
+        except ValueError:  # not a URL, or a path with \0 in it
+            return None
 
     async def answer_text(self, status, text, **headers):
         body = f"{text}\n".encode()
@@ -132,7 +139,7 @@ class Conversation:
 
 
 async def main(reactor, folder, port="8008", seconds="30"):
-    root, patience = Path(folder).resolve(strict=True), float(seconds)
+    root, patience = os.path.realpath(folder, strict=True), float(seconds)
     server = await ropewalk.serve(
         lambda stream: Conversation(stream, root, patience).run(), f"tcp:{port}:interface=127.0.0.1"
     )

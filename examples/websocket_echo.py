@@ -94,8 +94,9 @@ async def part(stream):
 
 
 async def main(reactor, port="8009", seconds="30"):
+    patience = float(seconds)
     server = await ropewalk.serve(
-        lambda stream: converse(stream, float(seconds)), f"tcp:{port}:interface=127.0.0.1"
+        lambda stream: converse(stream, patience), f"tcp:{port}:interface=127.0.0.1"
     )
     print("listening on", display(server.port.getHost()), flush=True)
     await Deferred()  # until Ctrl-C

@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     (folder / "large.bin").write_bytes(LARGE)
     (outside / "secret").write_text("not for you\n")
     (folder / "way out").symlink_to(outside / "secret")
+    (folder / "in a circle").symlink_to(folder / "in a circle")
     return folder
 
 
@@ -110,7 +111,18 @@ def test_curl_makes_two_requests_on_one_connection(port):
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/../secret", "/%2e%2e/secret", "/way%20out", "/%00", "/" + "a" * 300]
+    "path",
+    [
+        "/nothing",
+        "/../secret",
+        "/%2e%2e/secret",
+        "/way%20out",
+        "/in%20a%20circle",
+        "/hello.txt/more",
+        "/%00",
+        "/%ff",
+        "/" + "a" * 300,
+    ],
 )
 def test_what_is_not_a_file_of_the_folder_is_404(port, path):
     url = f"http://127.0.0.1:{port}{path}"
@@ -151,6 +163,15 @@ def test_a_body_that_is_cut_short_is_400(port):
     with connected(port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf") as sock:
         sock.shutdown(socket.SHUT_WR)
         assert to_the_end(sock).startswith(b"HTTP/1.1 400 ")
+
+
+def test_what_follows_a_request_and_is_not_HTTP_is_400_too(port):
+    """Also behind a HEAD, whose answer has no body: this one has."""
+    with connected(port, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nthis is not HTTP\r\n\r\n") as sock:
+        sock.shutdown(socket.SHUT_WR)
+        first, second, body = to_the_end(sock).split(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 ") and second.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nContent-Length: %d" % len(body) in second
 
 
 def test_requests_that_are_sent_ahead_are_answered_in_their_order(port):
