@@ -69,7 +69,7 @@ async def echo(stream, socket, patience):
                 continue
             await within(patience, stream.write(socket.send(answer)))
             if isinstance(event, CloseConnection):
-                print("closed:", int(event.code), event.reason or "", flush=True)
+                print("closed:", int(event.code), repr(event.reason or ""), flush=True)
                 return
         data = await hear(stream, socket, patience)
         if not data:

@@ -10,9 +10,8 @@ import time
 
 import pytest
 
-from tests.real.counterparts import LIMIT, program
+from tests.real.counterparts import LIMIT, free_port, program, start_nginx
 from tests.real.example import EXAMPLES, serving
-from tests.real.nginx import start_nginx
 
 LARGE = hashlib.shake_256(b"five megabytes").digest(5_000_000)
 SHORT = 0.3  # seconds that the server is patient, where a test waits for its end
@@ -252,7 +251,9 @@ def test_the_client_fetches_a_large_file_of_nginx_to_stdout_and_into_a_file(star
     files.mkdir()
     data = os.urandom(1 << 20) * 50
     (files / "large").write_bytes(data)
-    url = f"http://localhost:{start_nginx(start, tmp_path)}/large"
+    nginx = free_port()
+    start_nginx(start, tmp_path, nginx)
+    url = f"http://localhost:{nginx}/large"
     done = client(url)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == data

@@ -95,7 +95,7 @@ def test_a_real_browser_has_everything_echoed_and_says_good_bye(server, start, t
         url = f"http://localhost:{port}/websocket_echo.html#{server.port}"
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
         running = start(browser, *options, f"--user-data-dir={tmp_path / 'profile'}", url)
-        assert read_until(server, "all came back|not the same") == "closed: 1000 all came back\n"
+        assert read_until(server, "all came back|not the same") == "closed: 1000 'all came back'\n"
         running.end()
 
 
@@ -129,7 +129,7 @@ def test_good_bye_is_answered_with_the_same_code_and_then_both_close(server, cod
         answer = client.next()
         assert (answer.code, answer.reason or "") == (code, reason)
         assert client.ended()
-    read_until(server, f"^closed: {code} {reason}$")
+    read_until(server, f"^closed: {code} {reason!r}$")
 
 
 @pytest.mark.parametrize(

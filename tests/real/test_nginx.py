@@ -11,8 +11,7 @@ import pytest
 
 from ropewalk import ClientFactory, Deferred, Protocol
 from ropewalk.error import ConnectionDone
-from tests.real.counterparts import program, run
-from tests.real.nginx import start_nginx, takes_uploads
+from tests.real.counterparts import free_port, program, run, start_nginx, takes_uploads
 
 MIB = 1 << 20
 
@@ -34,7 +33,9 @@ def upload_port(port):
 
 @pytest.fixture
 def port(start, files, tmp_path):
-    return start_nginx(start, tmp_path)
+    port = free_port()
+    start_nginx(start, tmp_path, port)
+    return port
 
 
 class Http(Protocol):
