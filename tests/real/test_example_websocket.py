@@ -20,7 +20,7 @@ from wsproto.events import (
 from tests.real.counterparts import LIMIT, program
 from tests.real.example import EXAMPLES, port_of, read_until, serving, started
 
-SHORT = 0.3  # seconds after which the server asks whether a client is still there
+SHORT = 0.5  # seconds after which the server asks whether a client is still there
 MIB = 1 << 20
 
 
@@ -93,7 +93,13 @@ def test_a_real_browser_has_everything_echoed_and_says_good_bye(server, start, t
     browser = program("chromium-headless-shell", "chromium")
     with serving("http_server.py", EXAMPLES, 0) as (_, port):
         url = f"http://localhost:{port}/websocket_echo.html#{server.port}"
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-port=0",
+        ]
         running = start(browser, *options, f"--user-data-dir={tmp_path / 'profile'}", url)
         assert read_until(server, "all came back|not the same") == "closed: 1000 'all came back'\n"
         running.end()

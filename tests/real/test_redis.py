@@ -270,7 +270,7 @@ def test_a_server_that_answers_no_more_fails_what_waits_for_it(port, start_redis
     child = start_redis()
 
     class Hasty(Redis):
-        patience = 0.3
+        patience = 0.5
 
     async def story(reactor):
         endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
