@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 from wsproto import ConnectionType, WSConnection
@@ -93,16 +94,15 @@ def test_a_real_browser_has_everything_echoed_and_says_good_bye(server, start, t
     browser = program("chromium-headless-shell", "chromium")
     with serving("http_server.py", EXAMPLES, 0) as (_, port):
         url = f"http://localhost:{port}/websocket_echo.html#{server.port}"
-        options = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--remote-debugging-port=0",
-        ]
-        running = start(browser, *options, f"--user-data-dir={tmp_path / 'profile'}", url)
+        # Why a pipe, as descriptor 3: the program is a script, whose end is not that of the browser. The end of this is.
+        piped = ["sh", "-c", 'exec "$@" 3<&0 4>/dev/null', "sh", browser, "--remote-debugging-pipe"]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        running = start(
+            *piped, *options, f"--user-data-dir={tmp_path / 'profile'}", url, stdin=subprocess.PIPE
+        )
         assert read_until(server, "all came back|not the same") == "closed: 1000 'all came back'\n"
-        running.end()
+        running.process.stdin.close()
+        assert running.process.wait(LIMIT) == 0
 
 
 def test_a_message_in_fragments_comes_back_whole_and_a_ping_between_them_is_answered(server):
