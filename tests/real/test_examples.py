@@ -1,72 +1,19 @@
 """The examples do what their first lines say, run as processes of their own, as a reader would run them."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMIT = 30  # seconds after which an example that hangs fails its test
+from tests.real.example import EXAMPLES, LIMIT, output_of, port_of, read_until, started
 
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """Why: a shell's background jobs ignore SIGINT, their children inherit that, and then Ctrl-C is no way to end one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def started(name, *words):
-    """The example as a running process; whatever happens, it is ended when the block is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-u", str(EXAMPLES / name), *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    guard = threading.Timer(LIMIT, process.kill)
-    guard.start()
-    try:
-        yield process
-    finally:
-        guard.cancel()
-        guard.join()
-        if process.poll() is None:
-            process.kill()
-        process.stdout.close()
-        process.wait()
-
-
-def port_of(process):
-    line = process.stdout.readline()
-    found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)
-    assert found, line
-    return int(found[1])
-
-
-def read_until(process, pattern):
-    """The first line that matches; the lines before it are passed over."""
-    for line in process.stdout:
-        if re.search(pattern, line):
-            return line
-    raise AssertionError(f"it ended without saying {pattern!r}")
-
-
-def output_of(name, *words):
-    with started(name, *words) as process:
-        out = process.stdout.read()
-        assert process.wait() == 0, out
-    return out
+pytestmark = pytest.mark.usefixtures("interruptible")
 
 
 def everything(sock):
@@ -96,15 +43,8 @@ def echo():
         yield port_of(process)
 
 
-@pytest.fixture
-def refusing():
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
-def test_every_example_is_run_here():
-    told = Path(__file__).read_text()
+def test_every_example_is_run_by_a_test():
+    told = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     for example in EXAMPLES.glob("*.py"):
         assert f'"{example.name}"' in told
 
