@@ -150,6 +150,12 @@ class Session:
 
     # ---- endings ----------------------------------------------------------------------------------------------
 
+    def abort(self) -> None:
+        """End both sides now."""
+        for side in (self.client, self.target):
+            if side is not None:
+                side.transport.abortConnection()
+
     def lost(self, side: Side, reason: Failure) -> None:
         """One side is gone: the other one ends as it did, and is the last or will be."""
         if side is self.client:
@@ -186,6 +192,7 @@ class Proxy(Factory[Side]):
         self.limit = limit
         self.port: Any = None
         self._sessions: dict[Session, None] = {}
+        self._drain: Drain | None = None
 
     def listens(self, port: Any) -> None:
         """Tell it which port it is the factory of, so that it can let that one accept nothing for a while."""
@@ -210,5 +217,47 @@ class Proxy(Factory[Side]):
 
     def ended(self, session: Session) -> None:
         del self._sessions[session]
-        if self.limit is not None and len(self._sessions) < self.limit and self.port.connected:
+        if self._drain is not None and not self._sessions:
+            self._drain.over()
+        elif self.limit is not None and len(self._sessions) < self.limit and self.port.connected:
             self.port.resumeProducing()
+
+    def drain(self, seconds: float) -> Deferred[int]:
+        """Accept no more, let what is connected end, and abort what has not after so many seconds.
+
+        Returns: a Deferred of how many of them ended by themselves, both their sides. The same one if it is asked again.
+        Raises:  RuntimeError if it does not know its port.
+        """
+        if self.port is None:
+            raise RuntimeError("a proxy that is to be drained must know its port: call listens(port)")
+        if self._drain is None:
+            self._drain = Drain(self, self.port.reactor.callLater(seconds, self.abort))
+            self.port.stopListening().addCallback(self._stopped)
+        return self._drain.result
+
+    def _stopped(self, _: object) -> None:
+        if self._drain is not None and not self._sessions:
+            self._drain.over()
+
+    def abort(self) -> None:
+        """Abort what is connected. Order: a drain is over in the next turn."""
+        if self._drain is not None and not self._drain.aborted:
+            self._drain.aborted = len(self._sessions)
+        for session in list(self._sessions):
+            session.abort()
+
+
+class Drain:
+    """The end of a proxy: how many there were, and how many of them had to be aborted."""
+
+    def __init__(self, proxy: Proxy, timer: Any) -> None:
+        self._timer = timer
+        self.count = proxy.connections
+        self.aborted = 0
+        self.result: Deferred[int] = Deferred()
+
+    def over(self) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        if not self.result.called:
+            self.result.callback(self.count - self.aborted)

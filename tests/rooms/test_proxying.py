@@ -96,7 +96,8 @@ def test_a_reader_that_does_not_read_holds_the_writer_back(way: str) -> None:
     held = sum(side.transport.bytesBuffered for side in sides)
     # Two reads; the rest is in the kernels' buffers, and with the writer.
     assert 0 < held <= 2 * 131072
-    assert writer.transport.bytesBuffered > 3_000_000
+    transport: Any = writer.transport
+    assert transport.bytesBuffered > 3_000_000
     reader.transport.resumeProducing()
     scene.go(60)
     assert reader.received == data
