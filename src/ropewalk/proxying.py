@@ -26,6 +26,7 @@ from typing import Any
 from ropewalk.address import display
 from ropewalk.defer import Deferred
 from ropewalk.error import ConnectError, ConnectionDone
+from ropewalk.event import Drained
 from ropewalk.failure import Failure
 from ropewalk.protocol import Factory, Protocol
 
@@ -150,12 +151,6 @@ class Session:
 
     # ---- endings ----------------------------------------------------------------------------------------------
 
-    def abort(self) -> None:
-        """End both sides now."""
-        for side in (self.client, self.target):
-            if side is not None:
-                side.transport.abortConnection()
-
     def lost(self, side: Side, reason: Failure) -> None:
         """One side is gone: the other one ends as it did, and is the last or will be."""
         if side is self.client:
@@ -192,7 +187,8 @@ class Proxy(Factory[Side]):
         self.limit = limit
         self.port: Any = None
         self._sessions: dict[Session, None] = {}
-        self._drain: Drain | None = None
+        # Who waits until there is no session any more.
+        self._emptied: list[Deferred[None]] = []
 
     def listens(self, port: Any) -> None:
         """Tell it which port it is the factory of, so that it can let that one accept nothing for a while."""
@@ -217,47 +213,53 @@ class Proxy(Factory[Side]):
 
     def ended(self, session: Session) -> None:
         del self._sessions[session]
-        if self._drain is not None and not self._sessions:
-            self._drain.over()
-        elif self.limit is not None and len(self._sessions) < self.limit and self.port.connected:
+        if not self._sessions:
+            emptied, self._emptied = self._emptied, []
+            for each in emptied:
+                each.callback(None)
+        if self.limit is not None and len(self._sessions) < self.limit and self.port.connected:
             self.port.resumeProducing()
 
-    def drain(self, seconds: float) -> Deferred[int]:
-        """Accept no more, let what is connected end, and abort what has not after so many seconds.
+    def drain(self, deadline: float | None) -> Deferred[Drained]:
+        """Accept no more, let what is connected end, and abort what has not at a deadline. As Port.drain, but both sides count.
 
-        Returns: a Deferred of how many of them ended by themselves, both their sides. The same one if it is asked again.
-        Raises:  RuntimeError if it does not know its port.
+        Args:    deadline: seconds from now, 0 or more; None waits for ever. Asked again, the earliest deadline holds.
+        Returns: a Deferred of `Drained(ended, aborted)`, clients, fired when none is left and all that they sent is with its
+                 target.
+        Raises:  TypeError, ValueError for another deadline; RuntimeError if it does not know its port.
         """
         if self.port is None:
             raise RuntimeError("a proxy that is to be drained must know its port: call listens(port)")
-        if self._drain is None:
-            self._drain = Drain(self, self.port.reactor.callLater(seconds, self.abort))
-            self.port.stopListening().addCallback(self._stopped)
-        return self._drain.result
+        drained: Deferred[Drained] = self.port.drain(deadline)
+        last = None if deadline is None else self.port.reactor.seconds() + deadline
+        # Those the port does not know any more.
+        late = sum(session.client is None for session in self._sessions)
+        return drained.addCallback(self._clients_drained, last, late)
 
-    def _stopped(self, _: object) -> None:
-        if self._drain is not None and not self._sessions:
-            self._drain.over()
+    def _clients_drained(
+        self, drained: Drained, last: float | None, late: int
+    ) -> Drained | Deferred[Drained]:
+        """No client is connected any more; what they sent may still be on its way."""
+        drained = Drained(drained.ended + late, drained.aborted)
+        if not self._sessions:
+            return drained
+        reactor = self.port.reactor
+        aborted: list[Session] = []
+        timer = None
+        if last is not None:
+            timer = reactor.callLater(max(0.0, last - reactor.seconds()), self._abort, aborted)
 
-    def abort(self) -> None:
-        """Abort what is connected. Order: a drain is over in the next turn."""
-        if self._drain is not None and not self._drain.aborted:
-            self._drain.aborted = len(self._sessions)
+        def over(_: object) -> Drained:
+            if timer is not None and timer.active():
+                timer.cancel()
+            return Drained(drained.ended - len(aborted), drained.aborted + len(aborted))
+
+        emptied: Deferred[None] = Deferred()
+        self._emptied.append(emptied)
+        return emptied.addCallback(over)
+
+    def _abort(self, aborted: list[Session]) -> None:
         for session in list(self._sessions):
-            session.abort()
-
-
-class Drain:
-    """The end of a proxy: how many there were, and how many of them had to be aborted."""
-
-    def __init__(self, proxy: Proxy, timer: Any) -> None:
-        self._timer = timer
-        self.count = proxy.connections
-        self.aborted = 0
-        self.result: Deferred[int] = Deferred()
-
-    def over(self) -> None:
-        if self._timer.active():
-            self._timer.cancel()
-        if not self.result.called:
-            self.result.callback(self.count - self.aborted)
+            if session.target is not None:
+                aborted.append(session)
+                session.target.transport.abortConnection()

@@ -177,7 +177,7 @@ def test_a_download_under_way_when_it_is_told_to_end_is_finished_and_whole(
             proxy.connection()
         _, _, body = (began + everything(sock)).partition(b"\r\n\r\n")
     assert hashlib.sha256(body).digest() == hashlib.sha256(content).digest()
-    assert proxy.ended().endswith("ropewalk: drained: 1 of 1 connection ended by themselves\n")
+    assert proxy.ended().endswith("ropewalk: drained: 1 of 1 ended by themselves\n")
 
 
 # ---- how it ends ----------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_what_has_not_ended_in_time_is_aborted(start: Start, echo: str) -> None:
         assert exchanged(quick, b"still carried") == b"still carried"
         with pytest.raises(ConnectionResetError):
             lazy.recv(1)
-    assert "drained: 1 of 2 connections ended by themselves" in proxy.ended()
+    assert "drained: 1 of 2 ended by themselves" in proxy.ended()
 
 
 def test_a_second_signal_ends_it_at_once(start: Start, echo: str) -> None:
@@ -205,7 +205,7 @@ def test_a_second_signal_ends_it_at_once(start: Start, echo: str) -> None:
         proxy.signalled()
         proxy.says("draining 1 connection")
         proxy.signalled()
-        assert "drained: 0 of 1 connection ended by themselves" in proxy.ended()
+        assert "drained: 0 of 1 ended by themselves" in proxy.ended()
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
 

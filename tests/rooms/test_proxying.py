@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from ropewalk import ClientFactory
+from ropewalk import ClientFactory, Drained
 from ropewalk.defer import Deferred
 from ropewalk.endpoints import HostnameEndpoint
-from ropewalk.error import ConnectionDone, ConnectionLost
+from ropewalk.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from ropewalk.proxying import Proxy
 from ropewalk.simulation import Simulation
 from ropewalk.testing import simulate
 from tests.rooms.proxied import PATIENCE, Client, Clients, Scene
+from tests.rooms.staying import outcome
 
 
 class Keeping(Client):
@@ -304,6 +305,93 @@ def test_a_limit_needs_to_know_the_port() -> None:
 def test_a_limit_below_one_is_named() -> None:
     with pytest.raises(ValueError, match="limit=0"):
         Proxy(None, limit=0)
+
+
+# ---- draining -------------------------------------------------------------------------------------------------
+
+
+def test_draining_lets_clients_end_aborts_the_rest_and_accepts_nobody() -> None:
+    scene = Scene("a")
+    quick, slow = scene.answered(), scene.answered()
+    told = outcome(scene.proxy.drain(10))
+    scene.go(1)
+    assert type(scene.answered().reason) is ConnectionRefusedError
+    quick.transport.write(b"y")
+    quick.transport.loseWriteConnection()
+    scene.go(1)
+    assert (quick.received, type(quick.reason), told) == (b"xy", ConnectionDone, [])
+    scene.go(10)
+    assert (type(slow.reason), told) == (ConnectionLost, [Drained(1, 1)])
+    scene.leave()
+
+
+def test_draining_waits_until_what_a_client_has_sent_is_with_its_target() -> None:
+    scene, target, data = client_gone_but_not_its_data()
+    told = outcome(scene.proxy.drain(100))
+    scene.go(10)
+    assert told == []
+    target.transport.resumeProducing()
+    scene.go(10)
+    assert (target.received == data, told) == (True, [Drained(1, 0)])
+    scene.leave()
+
+
+def test_a_target_that_does_not_take_what_its_client_has_sent_is_aborted_at_the_deadline() -> None:
+    scene, target, data = client_gone_but_not_its_data()
+    scene.close("a")
+    told = outcome(scene.proxy.drain(10))
+    scene.go(10.1)
+    assert told == [Drained(0, 1)]
+    target.transport.resumeProducing()
+    scene.go(10)
+    assert len(target.received) < len(data)
+    scene.leave()
+
+
+def client_gone_but_not_its_data() -> tuple[Scene, Keeping, bytes]:
+    """The target has ended its side and reads nothing; its client has sent much and is gone."""
+    scene = Scene("a", Keeping)
+    client, target = joined(scene)
+    target.transport.loseWriteConnection()
+    target.transport.pauseProducing()
+    data = scene.sim.random.randbytes(300_000)
+    client.transport.write(data)
+    scene.go(1)
+    client.transport.loseConnection()
+    scene.go(1)
+    assert type(client.reason) is ConnectionDone
+    assert scene.proxy.connections == 1
+    return scene, target, data
+
+
+def test_a_client_that_waits_for_a_target_is_waited_for_and_aborted_like_the_others() -> None:
+    scene = Scene("ab")
+    scene.vanish("a")
+    scene.vanish("b")
+    client = scene.client()
+    scene.go(1)
+    told = outcome(scene.proxy.drain(1))
+    scene.go(1.1)
+    assert (type(client.reason), told) == (ConnectionLost, [Drained(0, 1)])
+    scene.leave()
+
+
+def test_asked_again_with_nothing_left_to_wait_for_it_ends_at_once() -> None:
+    scene = Scene("a")
+    client = scene.answered()
+    told = [outcome(scene.proxy.drain(deadline)) for deadline in (None, 0)]
+    scene.go(0.1)
+    assert (type(client.reason), told) == (ConnectionLost, [[Drained(0, 1)]] * 2)
+    scene.leave()
+
+
+def test_draining_needs_to_know_the_port_and_a_deadline() -> None:
+    with pytest.raises(RuntimeError, match=r"call listens\(port\)"):
+        Proxy(None).drain(1)
+    scene = Scene("a")
+    with pytest.raises(ValueError, match="deadline must be"):
+        scene.proxy.drain(-1)
+    scene.leave()
 
 
 def test_nothing_is_kept_of_a_session_that_is_over() -> None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ropewalk import Reactor, TCPOptions
+from ropewalk import Drained, Reactor, TCPOptions
 from ropewalk.address import display
 from ropewalk.balancing import Balancer, Policy, Target, leastConnections, roundRobin
 from ropewalk.cli.outcome import Outcome
@@ -121,23 +121,21 @@ class _Ending:
         self._reactor = reactor
         self._proxy = proxied
         self._seconds = seconds
-        self._draining: Any = None
+        self._is_draining = False
 
     def __call__(self) -> None:
-        if self._draining is not None:
-            self._proxy.abort()
+        if self._is_draining:
+            self._proxy.drain(0)
             return
-        count = self._proxy.connections
-        if count:
-            _say(
-                f"draining {_connections(count)}, {self._seconds:g} s at most; a second signal ends it at once"
-            )
-        self._draining = self._proxy.drain(self._seconds)
-        self._draining.addCallback(self._drained, count)
+        self._is_draining = True
+        if self._proxy.connections:
+            count = _connections(self._proxy.connections)
+            _say(f"draining {count}, {self._seconds:g} s at most; a second signal ends it at once")
+        self._proxy.drain(self._seconds).addCallback(self._drained)
 
-    def _drained(self, by_themselves: int, count: int) -> None:
-        if count:
-            _say(f"drained: {by_themselves} of {_connections(count)} ended by themselves")
+    def _drained(self, drained: Drained) -> None:
+        if count := drained.ended + drained.aborted:
+            _say(f"drained: {drained.ended} of {count} ended by themselves")
         self._reactor.stop()
 
 
