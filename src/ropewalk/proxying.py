@@ -52,8 +52,9 @@ class Side(Protocol):
         # hot: benchmarks/ proxy.
         to = self.to
         if to.bytesBuffered and not self.isHeldBack:
-            # The other side's reader is behind. Its transport pauses us at once, see Session.joined.
+            # The other side's reader is behind. Why 0: so that its transport pauses us at once.
             self.isHeldBack = True
+            to.setWriteLimits(0)
             to.registerProducer(self, True)
         to.write(data)
 
@@ -144,9 +145,6 @@ class Session:
             return
         self.target = target
         client.to, target.to = target.transport, client.transport
-        # Why 0: whatever the kernel does not take at once is reason enough to read no more for the time being.
-        client.to.setWriteLimits(0)
-        target.to.setWriteLimits(0)
         client.transport.resumeProducing()
 
     # ---- endings ----------------------------------------------------------------------------------------------
