@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.counterparts import exchanged
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LIMIT = 30  # seconds after which an example that hangs fails its test
 
@@ -70,27 +72,6 @@ def output_of(name, *words):
         out = process.stdout.read()
         assert process.wait() == 0, out
     return out
-
-
-def everything(sock):
-    chunks = []
-    while chunk := sock.recv(65536):
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def exchanged(sock, data):
-    """Send the data and its end, while everything that comes back is read."""
-
-    def send():
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-
-    writer = threading.Thread(target=send)
-    writer.start()
-    came_back = everything(sock)
-    writer.join()
-    return came_back
 
 
 @pytest.fixture

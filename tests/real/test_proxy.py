@@ -11,14 +11,13 @@ import re
 import signal
 import socket
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.real.counterparts import LIMIT, Child, free_port, start_nginx
+from tests.real.counterparts import LIMIT, Child, everything, exchanged, free_port, start_nginx
 
 pytest.importorskip("click", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 pytest.importorskip("rich", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
@@ -59,27 +58,6 @@ class Command:
             head, _, body = everything(sock).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 "), head
         return body
-
-
-def everything(sock: socket.socket) -> bytes:
-    chunks = []
-    while chunk := sock.recv(65536):
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def exchanged(sock: socket.socket, data: bytes) -> bytes:
-    """Send the data and its end, while everything that comes back is read."""
-
-    def send() -> None:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-
-    writer = threading.Thread(target=send)
-    writer.start()
-    came_back = everything(sock)
-    writer.join()
-    return came_back
 
 
 class Nginx:
