@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -176,3 +177,25 @@ def start_nginx(start: Callable[..., Child], folder: Path, port: int) -> Child:
     child = start(path, "-c", str(file), "-p", str(folder), "-e", "stderr")
     child.listens_on(port)
     return child
+
+
+def everything(sock: socket.socket) -> bytes:
+    """What comes until the end of its stream."""
+    chunks = []
+    while chunk := sock.recv(65536):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def exchanged(sock: socket.socket, data: bytes) -> bytes:
+    """Send the data and its end, while everything that comes back is read."""
+
+    def send() -> None:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+    writer = threading.Thread(target=send)
+    writer.start()
+    came_back = everything(sock)
+    writer.join()
+    return came_back
