@@ -23,15 +23,10 @@ import h11
 import ropewalk
 from ropewalk import Deferred
 from ropewalk.address import display
-from ropewalk.task import currentReactor, react
+from ropewalk.task import react, within
 
 PIECE = 65536  # bytes of a file that are in memory at a time
 PARTING = 2.0  # seconds in which a client may end its side, once we have ended ours
-
-
-def within(seconds, coroutine):
-    """What the coroutine gives; after so many seconds it is cancelled, and this is a TimeoutError."""
-    return Deferred.fromCoroutine(coroutine).addTimeout(seconds, currentReactor())
 
 
 class Conversation:

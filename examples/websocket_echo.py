@@ -21,14 +21,9 @@ from wsproto.utilities import RemoteProtocolError
 import ropewalk
 from ropewalk import Deferred
 from ropewalk.address import display
-from ropewalk.task import currentReactor, react
+from ropewalk.task import react, within
 
 PARTING = 2.0  # seconds in which a client may end its side, once we have ended ours
-
-
-def within(seconds, coroutine):
-    """What the coroutine gives; after so many seconds it is cancelled, and this is a TimeoutError."""
-    return Deferred.fromCoroutine(coroutine).addTimeout(seconds, currentReactor())
 
 
 async def converse(stream, patience):
