@@ -116,15 +116,17 @@ def main_loop(name: str, target: int) -> None:
             return True
 
         def pause_writing(self) -> None:
-            self.other.transport.pause_reading()  # type: ignore[union-attr]
+            if self.other is not None:
+                self.other.transport.pause_reading()
 
         def resume_writing(self) -> None:
-            self.other.transport.resume_reading()  # type: ignore[union-attr]
+            if self.other is not None:
+                self.other.transport.resume_reading()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self.other is not None:
                 self.other.transport.close() if exc is None else self.other.transport.abort()
-                self.other = None
+                self.other.other = self.other = None
 
     class FromClient(Side):
         def connection_made(self, transport: Any) -> None:
@@ -134,6 +136,9 @@ def main_loop(name: str, target: int) -> None:
 
         async def connect(self) -> None:
             _, target_side = await loop.create_connection(Side, LOCAL, target)
+            if self.transport.is_closing():
+                target_side.transport.abort()
+                return
             self.other, target_side.other = target_side, self
             target_side.transport.write(self.early)
             self.transport.resume_reading()
