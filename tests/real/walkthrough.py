@@ -77,7 +77,7 @@ def repaired(program: str, repair: str) -> str:
 
 def first_line(node: ast.AST) -> int:
     """Decorators included."""
-    return min(each.lineno for each in [node, *getattr(node, "decorator_list", [])])  # type: ignore[attr-defined]
+    return min(each.lineno for each in [node, *getattr(node, "decorator_list", [])])
 
 
 class Shell:
