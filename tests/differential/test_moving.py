@@ -19,7 +19,10 @@ from tests.house.pages import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "from-twisted.md"
 ROW = re.compile(r"^\| `(twisted\.[\w.]+)` \| `(ropewalk[\w.]*)` \|(.*)\|$", re.MULTILINE)
-ROWS = [(theirs, ours, set(re.findall(r"`(\w+)`", missing))) for theirs, ours, missing in ROW.findall(PAGE.read_text())]
+ROWS = [
+    (theirs, ours, set(re.findall(r"`(\w+)`", missing)))
+    for theirs, ours, missing in ROW.findall(PAGE.read_text())
+]
 
 
 # What stands for a reactor. Why the classes: importing Twisted's reactor would make one for the whole test run.

@@ -95,3 +95,15 @@ def names_defined(tree: ast.AST, before: str = "") -> set[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             found |= {before + each.id for each in targets if isinstance(each, ast.Name)}
     return found
+
+
+def test_asyncio_and_ropewalk_are_shown_side_by_side_and_print_the_same() -> None:
+    """Pairs of programs, asyncio's first; the last of the page uses both."""
+    programs = [block for block in PROGRAMS if block.place.startswith("from-asyncio.md")]
+    pairs = list(zip(programs[:-1:2], programs[1::2], strict=True))
+    assert len(pairs) == 7
+    for theirs, ours in pairs:
+        assert "import asyncio" in theirs.text and "ropewalk" not in theirs.text, theirs.place
+        assert "ropewalk" in ours.text and "asyncio" not in ours.text, ours.place
+        # Why sorted: one pair shows a difference, and that is the order.
+        assert sorted((theirs.output or "").split()) == sorted((ours.output or "-").split()), ours.place
