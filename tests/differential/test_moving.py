@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.interfaces import IReactorSSL
 from twisted.internet.posixbase import PosixReactorBase
-from zope.interface import implementedBy
+from zope.interface import implementedBy  # type: ignore[import-untyped]
 
 from ropewalk import Reactor
 from tests.house.pages import blocks
@@ -29,11 +30,11 @@ ROWS = [
 CLASSES = {"twisted.internet.reactor": PosixReactorBase, "ropewalk.reactor": Reactor}
 
 
-def found(path: str) -> object:
+def found(path: str) -> Any:
     return CLASSES.get(path) or importlib.import_module(path)
 
 
-def public(module: object) -> set[str]:
+def public(module: Any) -> set[str]:
     """The names that Twisted means for its users: those of `__all__`, or of what is defined in a module without it."""
     if isinstance(module, type):
         # Why IReactorSSL by itself: Twisted declares it only where OpenSSL is installed.
