@@ -18,4 +18,4 @@ PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
 def test_the_tutorial_is_true(tmp_path: Path) -> None:
-    assert walk(PAGE, tmp_path) == 3
+    assert walk(PAGE, tmp_path) == 10

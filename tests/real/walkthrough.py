@@ -5,7 +5,8 @@
 * A file is saved. A second block of the same name repairs it: each definition takes the place of the one of that name, and
   what else the block has, imports, goes before the first of them.
 * A command is run by the shell, and all it says must be what the page shows. One that ends with "&" goes on beside the
-  others, from when it has said what is shown; `kill %1` sends it SIGTERM, and what is shown there is how it ends.
+  others as soon as it has said what is shown: a job, numbered from 1. `kill %1` sends it SIGTERM, `wait %1` lets it end by
+  itself; what is shown there is what it says from then on, and it must end with exit status 0.
 
 Ports are the page's in the text only: each is another, free one where the page is walked through, as others use this machine.
 """
@@ -81,7 +82,7 @@ def first_line(node: ast.AST) -> int:
 
 
 class Shell:
-    """Runs the commands of one page, at most one of them in the background."""
+    """Runs the commands of one page."""
 
     def __init__(self, tools: Path, folder: Path) -> None:
         folder.mkdir()
@@ -94,34 +95,31 @@ class Shell:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        self.beside: subprocess.Popen[str] | None = None
+        self.jobs: list[subprocess.Popen[str]] = []
 
     def do(self, command: str, shown: str, place: str) -> None:
+        """Run one command. Raises: AssertionError if it says something else than is shown."""
         shown = shown.rstrip("\n") + "\n" if shown.strip() else ""
-        if command == "kill %1":
-            said = self.end()
-        elif command.endswith(" &"):
-            said = self.begin(command.removesuffix(" &"), shown.count("\n"))
+        if command.endswith(" &"):
+            self.jobs.append(self.start(f"exec {command.removesuffix(' &')}"))
+            said = first_lines(self.jobs[-1], shown.count("\n"))
+        elif found := re.fullmatch(r"(kill|wait) %(\d)", command):
+            job = self.jobs[int(found[2]) - 1]
+            if found[1] == "kill":
+                job.send_signal(signal.SIGTERM)
+            said, _ = job.communicate(timeout=LIMIT)
+            assert job.returncode == 0, f"{place}\n$ {command}\nended with {job.returncode}, saying\n{said}"
         else:
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=LIMIT,
-                check=False,
-            )
-            said = done.stdout
+            done = self.start(command)
+            try:
+                said, _ = done.communicate(timeout=LIMIT)
+            finally:
+                done.kill()
         assert re.fullmatch(pattern(shown) + r"(?:\s*\n)*", said), f"{place}\n$ {command}\nsays\n{said}"
 
-    def begin(self, command: str, lines: int) -> str:
-        assert self.beside is None, "one command in the background at a time"
-        self.beside = subprocess.Popen(
-            f"exec {command}",
+    def start(self, command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
             shell=True,
             cwd=self.folder,
             env=self.environment,
@@ -130,26 +128,23 @@ class Shell:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        guard = threading.Timer(LIMIT, self.beside.kill)
-        guard.start()
-        try:
-            assert self.beside.stdout is not None
-            return "".join(self.beside.stdout.readline() for _ in range(lines))
-        finally:
-            guard.cancel()
-            guard.join()
-
-    def end(self) -> str:
-        assert self.beside is not None, "nothing runs in the background"
-        self.beside.send_signal(signal.SIGTERM)
-        said, _ = self.beside.communicate(timeout=LIMIT)
-        self.beside = None
-        return said
 
     def __enter__(self) -> Shell:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.beside is not None:
-            self.beside.kill()
-            self.beside.communicate()
+        for job in self.jobs:
+            job.kill()
+            job.communicate()
+
+
+def first_lines(job: subprocess.Popen[str], count: int) -> str:
+    """What a job says first; it is ended if that takes too long."""
+    guard = threading.Timer(LIMIT, job.kill)
+    guard.start()
+    try:
+        assert job.stdout is not None
+        return "".join(job.stdout.readline() for _ in range(count))
+    finally:
+        guard.cancel()
+        guard.join()
