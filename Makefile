@@ -57,8 +57,8 @@ diagrams: $(READY) ## draw the docs' state diagrams anew from the tables
 	$(BIN)/python -m tests.house.diagrams
 
 docs: $(DOCS_READY) ## the pages and the reference as one site, in build/docs; warnings are errors
-	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs \
-	  || { rm -rf build/doctrees; exit 1; } # Why: what was read once would not be complained of again
+	@# Why all anew: what was read once would not be complained of again.
+	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d build/doctrees . build/docs
 	@echo "Open build/docs/README.html"
 
 bench: $(BENCH_READY) ## side by side with Twisted, asyncio and uvloop; writes docs/benchmarks.md

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -29,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 import ropewalk  # noqa: E402
 from docs import docstrings  # noqa: E402
-from docs.public import MODULES, load, public, undocumented  # noqa: E402
+from docs.public import MODULES, given, load, public, silent, undocumented  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ html_title = f"Ropewalk {release}"
 html_copy_source = False
 smartquotes = False
 myst_heading_anchors = 3
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_inherit_docstrings = True
@@ -74,12 +76,17 @@ modules = load()
 # Where each object is told of: the first page on which it is.
 places: dict[int, str] = {}
 by_name: dict[str, str] = {}
+values: dict[str, Any] = {}
 for path, module in modules.items():
     for name in public(module):
         value = vars(module)[name]
         if isinstance(value, type) or callable(value):
             place = places.setdefault(id(value), f"{path}.{name}")
             by_name.setdefault(name, place)
+            values.setdefault(name, value)
+for place, held in given().items():
+    places[id(held)] = by_name[held.__name__] = place
+    values[held.__name__] = held
 
 
 def link(name: str) -> str | None:
@@ -88,7 +95,7 @@ def link(name: str) -> str | None:
     if bare in modules:
         return f":py:mod:`{bare}`"
     head, _, rest = bare.partition(".")
-    if head in by_name and (not rest or hasattr(vars(modules[by_name[head].rpartition(".")[0]])[head], rest)):
+    if head in by_name and (not rest or hasattr(values[head], rest)):
         target = by_name[head] + (f".{rest}" if rest else "")
         return f":py:obj:`{name} <{target}>`"
     return None
@@ -98,7 +105,7 @@ def write_reference() -> None:
     """The pages of docs/reference/, one for each public module; those that are as they were are left alone."""
     folder = ROOT / "docs" / "reference"
     folder.mkdir(exist_ok=True)
-    pages = {"ropewalk": front_page()}
+    pages = {"ropewalk": front_page(), "given": given_page()}
     for path in modules:
         others = [
             name
@@ -145,6 +152,21 @@ def front_page() -> str:
     return "\n".join(lines)
 
 
+def given_page() -> str:
+    """What users hold and do not make."""
+    title = "What you are given"
+    lines = [
+        title,
+        "=" * len(title),
+        "",
+        "Connectors, ports, transports and delayed calls are made by the reactor.",
+        "",
+    ]
+    for path in given():
+        lines += [f".. autoclass:: {path}", ""]
+    return "\n".join(lines)
+
+
 def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
     """The table of contents, behind the README; what leads to a folder is no link in a site."""
     if docname != root_doc:
@@ -157,7 +179,7 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         )
 
     source[0] += tree("Pages", [f"docs/{page}" for page in PAGES])
-    source[0] += tree("Reference", ["docs/reference/ropewalk"])
+    source[0] += tree("Reference", ["docs/reference/ropewalk", "docs/reference/given"])
     for caption, names in MODULES.items():
         source[0] += tree(caption, [f"ropewalk.{name} <docs/reference/ropewalk.{name}>" for name in names])
     source[0] += tree(
@@ -185,13 +207,22 @@ def convert(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: 
 
 
 def shorten(app: Sphinx, what: str, name: str, value: Any, *rest: Any) -> tuple[str, None] | None:
-    """An interface is not called, so it has no signature."""
-    return ("", None) if what == "class" and getattr(value, "_is_protocol", False) else None
+    """What users do not make, interfaces and what they are given, has no signature."""
+    is_made = not getattr(value, "_is_protocol", False) and value not in given().values()
+    return None if what != "class" or is_made else ("", None)
+
+
+def leave_out_object(app: Sphinx, doctree: nodes.document) -> None:
+    """That everything is an object need not be said."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        if paragraph.astext() == "Bases: object":
+            paragraph.parent.remove(paragraph)
 
 
 def skip(app: Sphinx, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
-    """A named tuple's own docstrings say nothing."""
-    return True if str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
+    """What is in snake_case is inside, and a named tuple's own docstrings say nothing."""
+    is_inside = what != "module" and re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
+    return True if is_inside or str(getattr(value, "__doc__", "")).startswith("Alias for field") else None
 
 
 def find(app: Sphinx, env: Any, node: Any, content: Any) -> Any:
@@ -217,6 +248,9 @@ def check(app: Sphinx, env: Any) -> None:
                 log.warning("%s.%s is on no page of the reference", path, name)
         for name in undocumented(path, module):
             log.warning("%s has no docstring", name)
+    for path, held in given().items():
+        for name in silent(path, held):
+            log.warning("%s has no docstring", name)
 
 
 def setup(app: Sphinx) -> None:
@@ -226,6 +260,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", add_contents)
     app.connect("autodoc-process-docstring", convert)
     app.connect("autodoc-process-signature", shorten)
+    app.connect("doctree-read", leave_out_object)
     app.connect("autodoc-skip-member", skip)
     app.connect("missing-reference", find)
     app.connect("env-check-consistency", check)

@@ -23,6 +23,8 @@ MODULES = {
     "Seen from outside": ("event", "observe"),
     "Tests": ("testing", "simulation"),
 }
+# Classes that users are given and do not make. Their modules are nobody's business.
+GIVEN = ("_net.connector.Connector", "_net.listen.Port", "_net.stream.Stream", "_loop.timers.DelayedCall")
 # Modules that have an `__all__` for each other, and not for users, or whose names others give to users.
 INSIDE = (
     "attempt",
@@ -61,17 +63,31 @@ def public(module: ModuleType) -> list[str]:
     return list(names)
 
 
+def given() -> dict[str, type]:
+    """The classes of GIVEN, by their full names."""
+    found = {}
+    for path in GIVEN:
+        module, _, name = f"ropewalk.{path}".rpartition(".")
+        found[f"{module}.{name}"] = getattr(import_module(module), name)
+    return found
+
+
 def undocumented(path: str, module: ModuleType) -> Iterator[str]:
     """Classes, functions and methods of a module that have no docstring, of their own or inherited."""
     for name in public(module):
         value = getattr(module, name)
         if not (isinstance(value, type) or inspect.isroutine(value)):
             continue
-        if not inspect.getdoc(value):
-            yield f"{path}.{name}"
-        for member in members(value):
-            if not inspect.getdoc(getattr(value, member)):
-                yield f"{path}.{name}.{member}"
+        yield from silent(f"{path}.{name}", value)
+
+
+def silent(path: str, value: Any) -> Iterator[str]:
+    """What has no docstring: itself, and its public members."""
+    if not inspect.getdoc(value):
+        yield path
+    for member in members(value):
+        if not inspect.getdoc(getattr(value, member)):
+            yield f"{path}.{member}"
 
 
 def members(value: Any) -> Iterator[str]:
