@@ -2,7 +2,7 @@
 
     stream = await streams.open("tcp:example.org:80")
     async with stream:
-        await stream.write(b"hello\n")
+        await stream.write(b"hello\\n")
         async for line in stream.lines():
             ...
 
@@ -338,6 +338,7 @@ class Pipe(Protocol):
         self.stream.came(data)
 
     def readConnectionLost(self) -> None:
+        """The peer has ended its side: who reads is told so, behind what came before."""
         assert self.stream is not None
         self.stream.ended()
 

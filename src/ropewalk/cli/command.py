@@ -10,11 +10,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ropewalk import __version__
 from ropewalk.cli.place import Place, place_to_connect, place_to_listen
+
+if TYPE_CHECKING:
+    from ropewalk.cli.run import Target
 
 __all__ = ["ropewalk"]
 
@@ -245,6 +249,45 @@ def simulate(path: Path, seeds: int | None, seed: str | None, jobs: int, only: s
     if seed is not None and seeds is not None:
         raise click.UsageError("--seed and --seeds exclude each other")
     outcome = run(path, seeds, None if seed is None else seed_of(seed), jobs, only)
+    _leave(outcome.status, outcome.message)
+
+
+def _target(ctx: click.Context, param: click.Parameter, value: str) -> "Target":
+    from ropewalk.cli.run import Target
+
+    try:
+        return Target(value)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _seconds_or_none(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
+    return value
+
+
+@ropewalk.command(short_help="A service, until SIGTERM, which drains it.")
+@click.argument("target", metavar="MODULE:SERVICE", callback=_target)
+@click.option(
+    "--drain",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=_seconds_or_none,
+    help="How long connections may go on after SIGTERM.",
+)
+def run(target: "Target", drain: float) -> None:
+    """Run the service that MODULE calls SERVICE; or what the function of that name returns, given the reactor.
+
+    MODULE is looked for in the current directory first. SIGTERM or Ctrl-C drains: nobody new is accepted, who is
+    connected may finish, then the service is stopped. A second signal stops at once. The exit status is 0 if it
+    was drained and stopped, 1 if not, or if it could not be started.
+    """
+    from ropewalk.cli.run import run as run_service
+
+    outcome = run_service(target, drain)
     _leave(outcome.status, outcome.message)
 
 
