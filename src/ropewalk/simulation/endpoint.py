@@ -74,6 +74,7 @@ class Endpoint:
         "owner",
         "peer",
         "remote",
+        "reset_at",
         "scope",
         "shut_read",
         "shut_write",
@@ -100,6 +101,8 @@ class Endpoint:
         self.shut_write = False
         self.fin_came = False
         self.last_heard = 0.0
+        # When an RST came; None if none did.
+        self.reset_at: float | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
         self._error = 0
@@ -310,6 +313,7 @@ class Endpoint:
         """An RST has come. Source: tcp_reset, for which error it is."""
         if self.state in OVER:
             return
+        self.reset_at = self.stack.world.now
         if self.state is TcpState.SYN_SENT:
             self.finish(errno.ECONNREFUSED)
         else:
