@@ -59,6 +59,7 @@ class Play(World):
         self.scenario = scenario
         self.fault = fault
         self.persistence = False
+        # Why 0: a seed without guests.
         super().__init__(0, has_faults=False)
 
     def _build(self) -> None:

@@ -22,6 +22,7 @@ from ropewalk.error import CannotListenError
 from ropewalk.event import Event, Step
 from ropewalk.simulation import FALLIBLE, Host, Simulation, SimulationSpin
 from ropewalk.simulation.tcp_states import OVER as ENDED
+from tests.fuzz.guests import Guests
 from tests.fuzz.players import MAY_CALL_BACK, OVER, Alarms, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
 
 WILD_SECONDS = 15.0
@@ -98,6 +99,8 @@ class World:
         self.waits: Host | None = None
         # How often it has come back since time moved last.
         self._returns = (0.0, 0)
+        # Those of what is built on top. Why not in all worlds: each check of the deadlines counts the swarm's own.
+        self.guests = Guests(self) if seed % 3 == 2 else None
         self._build()
 
     # ---- building ---------------------------------------------------------------------------------------------
@@ -122,6 +125,9 @@ class World:
         for host in self.hosts:
             self._set_up(host)
         self.waits = chance.choice([None, *self.hosts])
+        if self.guests is not None:
+            for host in self.hosts:
+                self.guests.move_in(host)
         for _ in range(3):
             when = sim.now + chance.random() * WILD_SECONDS
             sim.at(when, self._from_thread, chance.choice(self.hosts), id)
@@ -420,6 +426,8 @@ class World:
         host.start()
         port = self.ports[self.hosts.index(host)]
         host.reactor.callLater(0, self._listen_again, port)
+        if self.guests is not None and not self.is_over:
+            self.guests.move_in(host)
 
     def _all_told(self, host: Host) -> None:
         """I8: whatever was open when the reactor stopped has been told; what began after that is told another time."""
@@ -429,6 +437,8 @@ class World:
         for end in self.ends:
             if end.host is host:
                 self.check(end.state != "made", end, "I8 not told when its reactor stopped")
+        if self.guests is not None:
+            self.guests.all_ended(host)
 
     def _do_meddle(self, who: Any, where: str) -> None:
         """Something happens to another connection of the same host, whose event may be in the same batch."""
@@ -505,6 +515,8 @@ class World:
         for caller in self.callers:
             if caller.host is host:
                 caller.vanish()
+        if self.guests is not None:
+            self.guests.vanish(host)
         self._server_of(host).is_gone = True
         self.events[f"{host.name}, before it fell at {self.sim.now}"] = self.events.pop(host.name)
         self.down.add(host.name)
@@ -541,6 +553,8 @@ class World:
             self.ports[place] = host.reactor.listenTCP(7, factory, interface="::", options=options)
         except CannotListenError:
             pass
+        if self.guests is not None and not self.is_over:
+            self.guests.move_in(host)
 
     def _server_of(self, host: Host) -> Serves:
         [server] = [each for each in self.servers if each.host is host]
@@ -559,6 +573,8 @@ class World:
         staggers = sum("Dial._stagger_over" in timer for timer in timers)
         connectors = [caller.connector for caller in self.callers if caller.host is host and caller.connector]
         expected = sum(connector.state == "connecting" for connector in connectors)
+        if self.guests is not None:
+            return  # Why: their attempts have deadlines too.
         self.check(deadlines == expected, host, f"I5 {deadlines} deadlines, {expected} attempts")
         self.check(staggers <= expected, host, f"I5 {staggers} attempts are to be staggered, of {expected}")
 
@@ -622,6 +638,8 @@ class World:
         for caller in self.callers:
             is_late = caller.state == "connecting" and self.sim.now > caller.since + caller.timeout
             self.check(not is_late, caller, "J2 still connecting after its timeout")
+        if self.guests is not None:
+            self.guests.check_liveness()
 
     # ---- its life ---------------------------------------------------------------------------------------------
 
@@ -639,6 +657,8 @@ class World:
             self._go_on(self.sim.now + QUIET_SECONDS)
             self._check_liveness()
             self._end()
+            if self.guests is not None:
+                self.guests.bury()
         finally:
             log.removeHandler(keeper)
             log.propagate = before
@@ -646,6 +666,8 @@ class World:
     def forget(self) -> None:
         """Undo the circles that players make: an end and its factory, a factory and its connector, an exception and
         the frame in which it was raised."""
+        if self.guests is not None:
+            self.guests.forget()
         for boom in (*self.raised, *self.exits_met):
             boom.__traceback__ = boom.__context__ = None
         for end in self.ends:
@@ -722,6 +744,8 @@ class World:
                         end.producer.finish()
                     end.ask("unregisterProducer")
                     end.lose()
+            if self.guests is not None:
+                self.guests.leave()
             for port in filter(None, self.ports):
                 self.inside("stopListening", port.stopListening)
             self._go_on(None)
