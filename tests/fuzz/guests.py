@@ -167,6 +167,10 @@ class Guests:
         """Undo the circles."""
         for task in self.tasks:
             task.deferred = None
+        for home in self.homes.values():
+            home.server = None
+            home.services.clear()
+            home.pools.clear()
         self.tasks.clear()
         self.homes.clear()
 
@@ -291,6 +295,8 @@ class Guests:
                     await self._ask_some(home, stream)
                 except EXPECTED:
                     stream.abort()
+                    if home.has_left:
+                        raise
             await sleep(self.chance.random() * 3, home.reactor)
 
     async def _wait_for(self, home: Home, service: ClientService) -> None:

@@ -668,6 +668,7 @@ class World:
         the frame in which it was raised."""
         if self.guests is not None:
             self.guests.forget()
+            self.guests = None
         for boom in (*self.raised, *self.exits_met):
             boom.__traceback__ = boom.__context__ = None
         for end in self.ends:
