@@ -58,7 +58,12 @@ class Server(Factory[Any]):
     def listens(self, port: Any) -> None:
         """It has a port now; when the reactor of that stops, the handlers are cancelled."""
         self.port = port
-        self._trigger = port.reactor.addSystemEventTrigger("before", "shutdown", self.cancelAll)
+        self._trigger = port.reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+
+    def _shut_down(self) -> None:
+        # Why forgotten: the trigger has run, so it cannot be removed; who stops this in the same shutdown may be told later.
+        self._trigger = None
+        self.cancelAll()
 
     @property
     def connections(self) -> int:

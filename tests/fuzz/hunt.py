@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.judge import breaches
-from tests.fuzz.plays import SCENARIOS, Play
+from tests.fuzz.plays import SCENARIOS, Play, faults_of, told
 from tests.fuzz.swarm import World
-from tests.fuzz.test_torture import faults_of, told
 
 # Wall-clock seconds for one world. Value: the slowest seed of the first 10 000 takes half a second.
 MOST_SECONDS = 30

@@ -446,8 +446,8 @@ BUGS = (
         "C9, tokio#3405: an ephemeral port is the port called, where nobody listens",
         (
             (
-                "        if host[1] == attempt.sockaddr[1] and attempt.is_self_connected(host):",
-                "        if host == attempt.sockaddr and attempt.family is None:",
+                "            has_met_itself = host[1] == self.sockaddr[1] and self.is_self_connected(host)\n",
+                "            has_met_itself = False\n",
             ),
         ),
     ),

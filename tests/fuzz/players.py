@@ -54,13 +54,16 @@ class End(Protocol):
         self.asked: dict[str, float] = {}
         self.told: list[str] = []
         self.lost_at = 0.0
+        # Whether an RST had come by then, and its host had had time to tell of it.
+        self.was_reset = False
+        self.had_time = True
         self.endpoint: Any = None
         self.producer: Produces | None = None
         self.is_paused = False
         # (time, bytes sent) while it closes.
         self.progress: list[tuple[float, int]] = []
-        # The hard limit it was given by setWriteLimits, if any.
-        self.hard_limit: int | None = None
+        # Bytes waiting above which it is to be aborted.
+        self.hard_limit: int | None = getattr(owner, "hard_limit", None)
         self.is_slow = world.draw_slowness()
         world.ends.append(self)
 
@@ -87,6 +90,10 @@ class End(Protocol):
         self.state = "lost"
         self.reason = reason.value
         self.lost_at = self.world.sim.now
+        came = self.endpoint.reset_at if self.endpoint is not None else None
+        if came is not None:
+            self.was_reset = True
+            self.had_time = not self.world.had_no_time(self.host, came)
         self.world.act(self, "connectionLost")
 
     # ---- what it does -----------------------------------------------------------------------------------------
@@ -99,6 +106,10 @@ class End(Protocol):
         if request in ("pauseProducing", "resumeProducing"):
             self.is_paused = request == "pauseProducing"
         self.world.inside(request, getattr(self.transport, request), *args)
+        if request in ("write", "writeSequence") and self.hard_limit is not None:
+            waiting = self.transport.bytesBuffered
+            fits = waiting <= self.hard_limit
+            self.world.check(fits, self, f"C1 {waiting} bytes wait, beyond the hard limit")
 
     def send(self, size: int) -> None:
         """Write, as one or as several; what counts as sent is what was written before the write side ended."""
@@ -263,6 +274,44 @@ class Produces:
         self.world.act(self.end, "stopProducing")
 
 
+class Alarms:
+    """Delayed calls that are moved, cancelled and made at the same instants; each must come exactly when it is due."""
+
+    def __init__(self, world: World, host: Any) -> None:
+        chance = world.chance
+        self.world = world
+        self.host = host
+        self.calls: list[Any] = []
+        # Why sometimes so many: the heap is rebuilt only when more than a hundred of its entries are dead.
+        count = chance.choice([2, 5, 5, 250])
+        for _ in range(count):
+            delay = chance.choice([0, 0.5, 0.5, 1.0, chance.random() * 3])
+            self.calls.append(host.reactor.callLater(delay, self._rings, len(self.calls)))
+        for _ in range(count * 3 // 4):
+            self._move()
+
+    def _move(self) -> None:
+        """One that is still to come is put off, brought forward, or given up."""
+        chance = self.world.chance
+        call = self.calls[chance.randrange(len(self.calls))]
+        if not call.active():
+            return
+        what = chance.choice(["reset", "delay", "cancel", "cancel"])
+        if what == "cancel":
+            call.cancel()
+        elif what == "reset":
+            call.reset(chance.choice([0, 0.5, chance.random() * 3]))
+        else:
+            call.delay(max(chance.choice([-0.2, 0.5, chance.random()]), self.world.sim.now - call.getTime()))
+
+    def _rings(self, number: int) -> None:
+        late = self.world.sim.now - self.calls[number].getTime()
+        due = self.calls[number].getTime()
+        fits = abs(late) < 1e-6 or (late > 0 and self.world.had_no_time(self.host, due))
+        self.world.check(fits, self.host, f"E3 a delayed call came {late} s late")
+        self._move()
+
+
 class Calls(ReconnectingClientFactory):
     """A client: one connector, and every attempt of it (I1, I2, I6, J2)."""
 
@@ -287,6 +336,7 @@ class Calls(ReconnectingClientFactory):
         self.stops = 0
         self.reasons: list[Any] = []
         self.asked_to_disconnect = False
+        self.hard_limit: int | None = None
         self.began_late = False
         world.callers.append(self)
 

@@ -6,6 +6,8 @@ players do in which callback is a table, by role ("client" or "server") and call
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +15,12 @@ from typing import Any
 
 from ropewalk import TCPOptions
 from ropewalk.error import CannotListenError
-from ropewalk.simulation import Host
+from ropewalk.simulation import FALLIBLE, Host
 from tests.fuzz.players import Calls, End, HalfEnd, Produces, Relay, Serves
 from tests.fuzz.swarm import World
+
+# Up to which call of each kind the torture goes.
+MOST = int(os.environ.get("ROPEWALK_MOST_CALLS", "1000"))
 
 Acts = dict[tuple[str, str], Callable[["Play", Any], object]]
 
@@ -37,12 +42,14 @@ class Scenario:
     Args:   start: listens and connects.
             acts: what players do in their callbacks.
             half: whether the ends keep one side when the other has ended.
+            most: up to which call of each kind the torture goes; None for all. For those that repeat themselves.
     """
 
     name: str
     start: Callable[[Play], object]
     acts: Acts = field(default_factory=dict)
     half: bool = False
+    most: int | None = None
 
 
 class Play(World):
@@ -52,6 +59,7 @@ class Play(World):
         self.scenario = scenario
         self.fault = fault
         self.persistence = False
+        # Why 0: a seed without guests.
         super().__init__(0, has_faults=False)
 
     def _build(self) -> None:
@@ -133,6 +141,24 @@ class Play(World):
 
     def draw_refusal(self) -> bool:
         return False
+
+
+# ---- the torture ----------------------------------------------------------------------------------------------------
+
+
+def faults_of(play: Play) -> list[Fault]:
+    """Every call that was made in a play, and every way in which it may fail."""
+    most = MOST if play.scenario.most is None else min(MOST, play.scenario.most)
+    return [
+        Fault(host, call, nth, error)
+        for host, call, count in play.calls_made()
+        for nth in range(1, min(count, most) + 1)
+        for error in FALLIBLE[call]
+    ]
+
+
+def told(scenario: Scenario, fault: Fault) -> str:
+    return f"{scenario.name}: {fault.call} {fault.nth} of {fault.host}, {errno.errorcode[fault.error]}"
 
 
 # ---- the scenarios --------------------------------------------------------------------------------------------------
@@ -267,6 +293,90 @@ def crowd(play: Play) -> None:
         play.sim.at(play.sim.now + number / 100, play.call, "server")
 
 
+def names(play: Play) -> None:
+    """More look-ups than may run at once, though never at once: a place that is not given back would be missed."""
+    play.listen()
+    for number in range(20):
+        play.sim.at(play.sim.now + number, play.call, "server")
+
+
+def salvo(play: Play) -> None:
+    """Much at one instant, so that it is one batch: data, a connection to accept, and resets of three that are paused.
+
+    Whoever gets the data aborts those three before their events are dealt with; the new connection takes one's number. The
+    order in a batch is drawn, so there are many salvos: one in six is right.
+    """
+    play.listen()
+    play.sim.latency("client", "server", 0.0)
+    client = play.sim.host("client").reactor
+    for number in range(40):
+        when = play.sim.now + 2.0 * number
+        for _ in range(4):
+            play.sim.at(when, play.call, play.hosts[1].addresses[0])
+        play.sim.at(when + 1.0, client.callLater, 0, _fire, play)
+
+
+def _fire(play: Play) -> None:
+    at_server = [end for end in play.ends if end.host.name == "server" and end.state == "made"]
+    if not at_server:
+        return
+    client = play.sim.host("client").reactor
+    for end in at_server[1:]:
+        end.ask("pauseProducing")
+    # Why first: a connect goes out in the turn after it is asked for, and all the rest must leave in that turn.
+    play.call(play.hosts[1].addresses[0])
+    client.callLater(0, _fire_at_once, play, at_server)
+
+
+def _fire_at_once(play: Play, at_server: list[End]) -> None:
+    for end in play.ends:
+        if end.state == "made" and end.endpoint is at_server[0].endpoint.peer:
+            end.send(10)
+    for end in at_server[1:]:
+        play.sim.at(play.sim.now, play._reset, end)
+
+
+def abort_the_others(play: Play, end: End) -> None:
+    for other in play.ends:
+        if other.host is end.host and other is not end and other.state == "made":
+            other.ask("abortConnection")
+    # Why not now: its own number, whose event is dealt with, would be the one that comes again.
+    end.host.reactor.callLater(0.5, end.lose)
+
+
+def chorus(play: Play) -> None:
+    """Five clients that send at one instant, so that the server has all of it in one batch; and again five, and again."""
+    play.listen()
+    play.sim.latency("client", "server", 0.0)
+    client = play.sim.host("client").reactor
+    for number in range(10):
+        when = play.sim.now + 2.0 * number
+        for _ in range(5):
+            play.sim.at(when, play.call, play.hosts[1].addresses[0])
+        play.sim.at(when + 1.0, client.callLater, 0, _sing, play)
+
+
+def _sing(play: Play) -> None:
+    for end in play.ends:
+        if end.host.name == "client" and end.state == "made":
+            end.send(10)
+            end.host.reactor.callLater(0.5, end.lose)
+
+
+def end_the_next_ones_side(play: Play, end: End) -> None:
+    for other in play.ends:
+        if other.host is end.host and other.state == "made" and "loseWriteConnection" not in other.asked:
+            other.ask("loseWriteConnection")
+            return
+
+
+def pause_the_others(play: Play, end: End) -> None:
+    """Asked for in a callback that comes while what was asked for before is carried out; it must hold all the same."""
+    for other in play.ends:
+        if other.host is end.host and other is not end and other.state == "made":
+            other.rest(0.1)
+
+
 def write_in_parts(play: Play, end: End) -> None:
     """More parts than are joined, so that they leave by sendmsg; and more than the kernel takes at once."""
     parts = [play.chance.randbytes(5000) for _ in range(8)]
@@ -332,6 +442,39 @@ SCENARIOS = [
             ("server", "dataReceived"): once("echoed", lambda play, end: end.send(100)),
             ("client", "dataReceived"): lambda play, end: end.lose(),
         },
+    ),
+    Scenario(
+        "connectionMade raises",
+        talk,
+        {
+            ("client", "connectionMade"): lambda play, end: play.boom(end),
+            ("server", "connectionMade"): lambda play, end: play.boom(end),
+        },
+    ),
+    Scenario(
+        "the end and a reset at once",
+        talk,
+        {
+            ("client", "connectionMade"): lambda play, end: (
+                end.send(100),
+                end.ask("loseWriteConnection"),
+                end.host.reactor.callLater(0, end.ask, "abortConnection"),
+            ),
+        },
+    ),
+    Scenario(
+        "paused by others in one batch",
+        chorus,
+        {
+            ("server", "dataReceived"): end_the_next_ones_side,
+            ("server", "writeConnectionLost"): pause_the_others,
+        },
+        half=True,
+        most=1,
+    ),
+    Scenario("many names", names, {("client", "connectionMade"): lambda play, end: end.lose()}, most=2),
+    Scenario(
+        "numbers that come again in one batch", salvo, {("server", "dataReceived"): abort_the_others}, most=1
     ),
     Scenario(
         "a server that restarts",

@@ -14,14 +14,16 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ropewalk import TCPOptions
 from ropewalk.error import CannotListenError
-from ropewalk.event import Event
-from ropewalk.simulation import FALLIBLE, Host, Simulation
+from ropewalk.event import Event, Step
+from ropewalk.simulation import FALLIBLE, Host, Simulation, SimulationSpin
 from ropewalk.simulation.tcp_states import OVER as ENDED
-from tests.fuzz.players import MAY_CALL_BACK, OVER, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
+from tests.fuzz.guests import Guests
+from tests.fuzz.players import MAY_CALL_BACK, OVER, Alarms, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
 
 WILD_SECONDS = 15.0
 CALM_SECONDS = 20.0
@@ -50,6 +52,7 @@ LIKELY = {
     "options": 2,
     "observe": 1,
     "meddle": 3,
+    "alarms": 1,
 }
 # What is left of that in the calm phase.
 ACTS, WEIGHTS = list(LIKELY), list(LIKELY.values())
@@ -68,7 +71,7 @@ class World:
         self.has_faults = has_faults
         self.is_calm = False
         self.is_over = False
-        # Whether the network was cut: an RST that got lost is not sent again, and who is silent never knows.
+        # Whether the network was cut: an RST that got lost is sent again only to who sends, and who is silent never knows.
         self.was_cut = False
         # Connections that were reset from outside.
         self.reset_ends: set[int] = set()
@@ -92,6 +95,12 @@ class World:
         self.went_on: dict[str, float] = {}
         self._calls: list[str] = []
         self.hosts: list[Host] = []
+        # A host whose loop waits by itself, as in `run`; the others are given turns when they have something to do.
+        self.waits: Host | None = None
+        # How often it has come back since time moved last.
+        self._returns = (0.0, 0)
+        # Those of what is built on top. Why not in all worlds: each check of the deadlines counts the swarm's own.
+        self.guests = Guests(self) if seed % 3 == 2 else None
         self._build()
 
     # ---- building ---------------------------------------------------------------------------------------------
@@ -115,10 +124,17 @@ class World:
         sim.route("192.0.2.1", lost=True)
         for host in self.hosts:
             self._set_up(host)
+        self.waits = chance.choice([None, *self.hosts])
+        if self.guests is not None:
+            for host in self.hosts:
+                self.guests.move_in(host)
+        for _ in range(3):
+            when = sim.now + chance.random() * WILD_SECONDS
+            sim.at(when, self._from_thread, chance.choice(self.hosts), id)
         for _ in range(chance.randint(1, 6)):
-            sim.at(
-                sim.now + chance.choice([0, 0, chance.random() * 3]), self.connect, chance.choice(self.hosts)
-            )
+            # Why not directly: while a loop waits, only calls from threads are its own.
+            when = sim.now + chance.choice([0, 0, chance.random() * 3])
+            sim.at(when, self._from_thread, chance.choice(self.hosts), self.connect)
         for _ in range(chance.randint(0, 2)):
             one, other = chance.choice(self.hosts), chance.choice(self.hosts)
             when = sim.now + chance.random() * 5
@@ -206,7 +222,9 @@ class World:
             targets += ["slow.example", "nowhere.example", "never.example", "192.0.2.1"]
         timeout = chance.choice([0.5, 5, 30])
         factory = Calls(self, host, timeout, relay)
-        how: dict[str, Any] = {"timeout": timeout, "options": self._options()}
+        options = self._options()
+        factory.hard_limit = options.hardLimit
+        how: dict[str, Any] = {"timeout": timeout, "options": options}
         if chance.random() < 0.1:
             how["bindAddress"] = (chance.choice(host.addresses), 0)
         port = chance.choice([7, 7, 7, 7, 8])
@@ -221,7 +239,7 @@ class World:
             userTimeout=chance.choice([None, 10.0]),
             receiveBuffer=chance.choice([None, 5000]),
             sendBuffer=chance.choice([None, 5000]),
-            hardLimit=chance.choice([None, None, 300_000]),
+            hardLimit=chance.choice([None, None, 70_000, 300_000]),
         )
 
     # ---- what players tell ------------------------------------------------------------------------------------
@@ -408,6 +426,8 @@ class World:
         host.start()
         port = self.ports[self.hosts.index(host)]
         host.reactor.callLater(0, self._listen_again, port)
+        if self.guests is not None and not self.is_over:
+            self.guests.move_in(host)
 
     def _all_told(self, host: Host) -> None:
         """I8: whatever was open when the reactor stopped has been told; what began after that is told another time."""
@@ -417,6 +437,8 @@ class World:
         for end in self.ends:
             if end.host is host:
                 self.check(end.state != "made", end, "I8 not told when its reactor stopped")
+        if self.guests is not None:
+            self.guests.all_ended(host)
 
     def _do_meddle(self, who: Any, where: str) -> None:
         """Something happens to another connection of the same host, whose event may be in the same batch."""
@@ -431,17 +453,47 @@ class World:
     def _do_observe(self, who: Any, where: str) -> None:
         observers = who.host.reactor.observers
         if len(observers) < 3:
-            observers.append(self._observe)
+            observers += [self._observe, partial(self._meddle_as_observer, who)]
 
     def _observe(self, event: Event) -> None:
         if self.chance.random() < 0.05:
             self.boom()
 
+    def _meddle_as_observer(self, who: Any, event: Event) -> None:
+        """Take a producer away at whatever step of its connection, or close it."""
+        ends = [end for end in self.ends if end.host is who.host and end.state == "made"]
+        if not ends or self.is_calm or self.chance.random() < 0.8:
+            return
+        end = self.chance.choice(ends)
+        outer, self._calls = self._calls, []
+        try:
+            if end.producer is not None:
+                end.producer.finish()
+            elif self.chance.random() < 0.2 and event.step is not Step.FIRST_BYTE:
+                # Why not then: the first bytes count as received, and are given to nobody.
+                self._do_lose(end, "observer")
+        finally:
+            self._calls = outer
+
+    def _do_alarms(self, who: Any, where: str) -> None:
+        Alarms(self, who.host)
+
+    def _from_thread(self, host: Host, call: Callable[[Host], object]) -> None:
+        """Another thread asks for a call; it comes at once, however long the loop meant to wait."""
+        if host.name not in self.down:
+            host.reactor.callFromThread(self._called_from_thread, host, self.sim.now, call)
+
+    def _called_from_thread(self, host: Host, asked: float, call: Callable[[Host], object]) -> None:
+        late = self.sim.now - asked
+        fits = late < 1e-6 or self.had_no_time(host, asked)
+        self.check(fits, host, f"E4 a call from a thread came {late} s late")
+        call(host)
+
     # ---- what befalls hosts -----------------------------------------------------------------------------------
 
     def _pause(self, host: Host) -> None:
         """Its program gets no time for a while."""
-        if self.is_calm or host.isDown or host.isPaused:
+        if self.is_calm or host.isDown or host.isPaused or host is self.waits:
             return
         host.pause()
         self.falls["pause"] += 1
@@ -454,7 +506,8 @@ class World:
 
     def _fall(self, host: Host) -> None:
         """Its program is killed, or its machine crashes; a little later it starts again."""
-        if self.is_calm or host.name in self.down or host.isPaused:
+        # Why not the one that waits: its loop is on our own stack, and has to return.
+        if self.is_calm or host.name in self.down or host.isPaused or host is self.waits:
             return
         for end in self.ends:
             if end.host is host and end.state not in OVER:
@@ -462,6 +515,8 @@ class World:
         for caller in self.callers:
             if caller.host is host:
                 caller.vanish()
+        if self.guests is not None:
+            self.guests.vanish(host)
         self._server_of(host).is_gone = True
         self.events[f"{host.name}, before it fell at {self.sim.now}"] = self.events.pop(host.name)
         self.down.add(host.name)
@@ -498,6 +553,8 @@ class World:
             self.ports[place] = host.reactor.listenTCP(7, factory, interface="::", options=options)
         except CannotListenError:
             pass
+        if self.guests is not None and not self.is_over:
+            self.guests.move_in(host)
 
     def _server_of(self, host: Host) -> Serves:
         [server] = [each for each in self.servers if each.host is host]
@@ -516,6 +573,8 @@ class World:
         staggers = sum("Dial._stagger_over" in timer for timer in timers)
         connectors = [caller.connector for caller in self.callers if caller.host is host and caller.connector]
         expected = sum(connector.state == "connecting" for connector in connectors)
+        if self.guests is not None:
+            return  # Why: their attempts have deadlines too.
         self.check(deadlines == expected, host, f"I5 {deadlines} deadlines, {expected} attempts")
         self.check(staggers <= expected, host, f"I5 {staggers} attempts are to be staggered, of {expected}")
 
@@ -567,11 +626,20 @@ class World:
             if peer.state == "made":
                 came, sent = sum(map(len, peer.got)), transport.bytesSent
                 self.check(came == sent, end, f"{sent} bytes sent, {came} came, and all is quiet")
-            elif not self.was_cut and not end.is_paused and type(end) is End:
-                self.check(False, end, f"its peer is gone, {peer.reason!r}, and it was not told")
+            elif not end.is_paused and type(end) is End:
+                # Why not all of those that were cut off: who has nothing to send never learns of a reset that was lost.
+                waits = end.endpoint.awaits_answer or transport.bytesBuffered
+                is_silent = self.was_cut and not waits
+                self.check(is_silent, end, f"its peer is gone, {peer.reason!r}, and it was not told")
+        for port in filter(None, self.ports):
+            if port.connected and port.factory.host.name not in self.down:
+                waiting = port.sock.readiness()
+                self.check(not waiting, port, "A2 connections wait to be accepted, and all is quiet")
         for caller in self.callers:
             is_late = caller.state == "connecting" and self.sim.now > caller.since + caller.timeout
             self.check(not is_late, caller, "J2 still connecting after its timeout")
+        if self.guests is not None:
+            self.guests.check_liveness()
 
     # ---- its life ---------------------------------------------------------------------------------------------
 
@@ -589,6 +657,8 @@ class World:
             self._go_on(self.sim.now + QUIET_SECONDS)
             self._check_liveness()
             self._end()
+            if self.guests is not None:
+                self.guests.bury()
         finally:
             log.removeHandler(keeper)
             log.propagate = before
@@ -596,6 +666,9 @@ class World:
     def forget(self) -> None:
         """Undo the circles that players make: an end and its factory, a factory and its connector, an exception and
         the frame in which it was raised."""
+        if self.guests is not None:
+            self.guests.forget()
+            self.guests = None
         for boom in (*self.raised, *self.exits_met):
             boom.__traceback__ = boom.__context__ = None
         for end in self.ends:
@@ -621,11 +694,28 @@ class World:
             try:
                 if until is None:
                     self.sim.runUntilIdle()
+                elif self.waits is not None and self.sim.now < until:
+                    self._wait(self.waits, until)
+                    continue
                 else:
                     self.sim.run(until=until)
                 return
             except SystemExit as left:
                 self.exits_met.append(left)
+
+    def _wait(self, host: Host, until: float) -> None:
+        """Let one host's own waiting move the world for a while."""
+        patience = min(until - self.sim.now, self.chance.choice([1.0, 20.0, 200.0]))
+        if host.name in self.down or not host.reactor.running:
+            self.sim.run(until=self.sim.now + patience)
+        else:
+            host.reactor.iterate(patience)
+            since, count = self._returns
+            self._returns = (since, count + 1) if since == self.sim.now else (self.sim.now, 0)
+            if count > self.sim._driver.spin_limit:
+                raise SimulationSpin(
+                    f"{host.name} waited {count} times at {since:.6f}, and came back at once"
+                )
 
     def _calm_down(self) -> None:
         self.is_calm = True
@@ -655,6 +745,8 @@ class World:
                         end.producer.finish()
                     end.ask("unregisterProducer")
                     end.lose()
+            if self.guests is not None:
+                self.guests.leave()
             for port in filter(None, self.ports):
                 self.inside("stopListening", port.stopListening)
             self._go_on(None)

@@ -9,15 +9,13 @@ more than some dozens).
 from __future__ import annotations
 
 import errno
-import os
 
 import pytest
 
 from ropewalk.simulation import FALLIBLE, Simulation
 from tests.fuzz.judge import breaches
-from tests.fuzz.plays import SCENARIOS, Fault, Play, Scenario
+from tests.fuzz.plays import SCENARIOS, Fault, Play, Scenario, faults_of, told
 
-MOST = int(os.environ.get("ROPEWALK_MOST_CALLS", "1000"))
 # A reactor's own; see the last test.
 OF_THE_REACTOR = {"poller", "socket_pair"}
 
@@ -30,26 +28,12 @@ def points(scenario: Scenario) -> list[Fault]:
     return faults_of(play)
 
 
-def faults_of(play: Play) -> list[Fault]:
-    """Every call that was made in a play, and every way in which it may fail."""
-    return [
-        Fault(host, call, nth, error)
-        for host, call, count in play.calls_made()
-        for nth in range(1, min(count, MOST) + 1)
-        for error in FALLIBLE[call]
-    ]
-
-
 def wrongs(scenario: Scenario, fault: Fault) -> list[str]:
     play = Play(scenario, fault)
     play.live()
     wrong = breaches(play)
     play.sim.close()
     return [f"{told(scenario, fault)}: {each}" for each in wrong]
-
-
-def told(scenario: Scenario, fault: Fault) -> str:
-    return f"{scenario.name}: {fault.call} {fault.nth} of {fault.host}, {errno.errorcode[fault.error]}"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

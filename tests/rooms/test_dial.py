@@ -458,12 +458,13 @@ def test_C9_a_socket_that_met_itself_and_cannot_be_reset_is_closed_all_the_same(
     assert type(stage.caller.error) is ConnectionRefusedError
 
 
-def test_C9_a_socket_that_cannot_say_who_it_met_is_handed_on(stage):
+def test_C9_a_socket_that_cannot_say_who_it_met_is_not_handed_on(stage):
     stage.near.nextEphemeralPorts(PORT)
     stage.faults.fail("getpeername", errno.ENOTCONN)
     stage.dial(NEAR[0])
     stage.go(5)
-    assert stage.caller.sock is not None
+    assert stage.caller.sock is None
+    assert stage.caller.error.errno == errno.ENOTCONN
 
 
 # ---- the deadline ---------------------------------------------------------------------------------------------------

@@ -81,6 +81,32 @@ def test_a_crash_with_resets_is_heard_of_after_a_packet_s_time() -> None:
     assert serves.log.rows == []
 
 
+def test_a_peer_that_waits_for_room_learns_of_the_machine_that_came_back() -> None:
+    sim, server, _, log, calls, serves = a_connection()
+    serves.talkers[0].transport.pauseProducing()
+    calls.talker.transport.write(b"x" * 2_000_000)
+    sim.run(until=sim.now + 5)
+    server.crash()
+    sim.run(until=sim.now + 5)
+    server.restart()
+    assert log.rows == []
+    sim.run(until=sim.now + 10)
+    [row] = log.rows
+    assert row[1:] == ("lost", "ConnectionLost", "peer reset")
+
+
+def test_keep_alive_of_an_end_that_is_established_though_the_machine_has_just_crashed() -> None:
+    sim, server, client = two_hosts(latency=0.1)
+    log = Log(sim)
+    server.reactor.listenTCP(7, Serves(Log(sim), Talker))
+    options = TCPOptions(keepAlive=(10, 2, 3))
+    client.reactor.connectTCP(server.addresses[0], 7, Calls(log), options=options)
+    # The answer to the SYN is on its way.
+    sim.at(sim.now + 0.15, server.crash)
+    sim.run(until=sim.now + 100)
+    assert log.rows[1:] == [(0.2, "made"), (16.2, "lost", "ConnectionLost", "timeout")]
+
+
 def test_a_peer_that_sends_to_a_machine_that_came_back_is_reset() -> None:
     sim, server, _, log, calls, _ = a_connection()
     server.crash()

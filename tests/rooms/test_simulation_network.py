@@ -145,6 +145,125 @@ def test_a_user_timeout_ends_a_connection_that_gets_no_acknowledgement() -> None
     assert log.times("lost") == [pytest.approx(0.3 + 20)]
 
 
+def test_keep_alive_of_an_end_that_is_accepted_while_the_path_is_cut() -> None:
+    sim, server, client = two_hosts(latency=0.1)
+    log = Log(sim)
+    factory = Serves(log, Talker)
+    server.reactor.listenTCP(7, factory, options=TCPOptions(keepAlive=(10, 2, 3)))
+    client.reactor.connectTCP(server.addresses[0], 7, Calls(log))
+    sim.advance(0)
+    server.pause()
+    sim.advance(1)
+    sim.partition("client", "server")
+    server.resume()
+    sim.run(until=lambda: bool(log.times("lost")))
+    # The last that was heard of the client is the third step of the handshake.
+    assert log.rows[-1] == (16.3, "lost", "ConnectionLost", "timeout")
+    assert factory.talkers[0].reason.errno == errno.ETIMEDOUT
+
+
+def test_keep_alive_that_is_turned_on_while_the_path_is_cut() -> None:
+    sim, log, calls, _ = connected()
+    sim.partition("client", "server")
+    sim.advance(10)
+    transport: Any = calls.talker.transport
+    transport.setTcpKeepAlive(True)
+    sim.run(until=lambda: bool(log.times("lost")))
+    # Two hours since the last that was heard, then nine probes, 75 s apart.
+    assert log.rows[-1] == (0.2 + 7200 + 9 * 75, "lost", "ConnectionLost", "timeout")
+
+
+class Deaf(Talker):
+    """Reads nothing."""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.pauseProducing()
+
+
+def how_it_ended(calls: Calls) -> str | None:
+    """By whom the client's connection was ended; None if it stands."""
+    reason = calls.talker.reason
+    return None if reason is None else str(reason.ended.by.value)
+
+
+def room_of(talker: Any) -> int:
+    """How much its kernel takes in that it does not read."""
+    return int(talker.transport.getHandle().endpoint.options.receive_capacity)
+
+
+def deaf_and_cut_off(size: int, after: float = 5.0) -> tuple[Simulation, Log, Calls, Talker]:
+    """A client that has written to one who does not read; the path is cut a while after."""
+    sim, server, client = two_hosts(latency=0.1)
+    log = Log(sim)
+    factory = Serves(log, Deaf)
+    server.reactor.listenTCP(7, factory)
+    calls = Calls(log, says=b"x" * size)
+    client.reactor.connectTCP(server.addresses[0], 7, calls)
+    sim.advance(after)
+    sim.partition("client", "server")
+    return sim, log, calls, factory.talkers[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "after"),
+    [pytest.param(2_000_000, 5.0, id="a closed window"), pytest.param(10, 0.35, id="an answer under way")],
+)
+def test_who_has_something_to_send_learns_of_a_reset_that_was_lost_when_the_path_heals(
+    size: int, after: float
+) -> None:
+    sim, _, calls, server_end = deaf_and_cut_off(size, after)
+    server_end.transport.abortConnection()
+    sim.advance(10)
+    assert how_it_ended(calls) is None
+    sim.heal("client", "server")
+    # Why so long: what is sent again is sent ever more seldom, after 0.2 s, 0.4 s …
+    sim.advance(15)
+    assert how_it_ended(calls) == "peer reset"
+    sim.runUntilIdle()
+    sim.close()
+
+
+def test_who_has_nothing_to_send_does_not_learn_of_it_until_it_has() -> None:
+    sim, _, calls, server_talker = connected()
+    sim.partition("client", "server")
+    server_talker.transport.abortConnection()
+    sim.advance(1)
+    sim.heal("client", "server")
+    sim.advance(1000)
+    assert how_it_ended(calls) is None
+    calls.talker.transport.write(b"x")
+    sim.advance(1)
+    assert how_it_ended(calls) == "peer reset"
+
+
+def test_who_begins_to_send_after_the_cut_into_a_window_that_is_closed_learns_of_it() -> None:
+    # As much as the other's buffer takes, so that nothing waits.
+    sim, _, calls, server_end = deaf_and_cut_off(0)
+    sim.heal("client", "server")
+    room = room_of(server_end)
+    calls.talker.transport.write(b"x" * room)
+    sim.advance(1)
+    sim.partition("client", "server")
+    server_end.transport.abortConnection()
+    sim.advance(1)
+    sim.heal("client", "server")
+    sim.advance(1)
+    assert how_it_ended(calls) is None
+    calls.talker.transport.write(b"x")
+    sim.advance(1)
+    assert how_it_ended(calls) == "peer reset"
+
+
+@pytest.mark.parametrize("size", [2_000_000, 10])
+def test_who_waits_for_an_answer_gives_up_on_a_path_that_stays_cut(size: int) -> None:
+    sim, log, calls, _ = deaf_and_cut_off(size, 0.35 if size == 10 else 5.0)
+    sim.run(until=lambda: calls.talker.reason is not None)
+    assert calls.talker.reason.errno == errno.ETIMEDOUT
+    [when] = log.times("lost")
+    assert 900 < when < 1100
+
+
 def test_a_partition_during_the_handshake_is_a_lost_SYN() -> None:
     sim, server, client = two_hosts(latency=0.1)
     log = Log(sim)

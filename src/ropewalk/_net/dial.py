@@ -254,9 +254,6 @@ class Dial:
             self._all_failed()
 
     def _attempt_connected(self, attempt: Attempt, host: tuple[Any, ...]) -> None:
-        if host[1] == attempt.sockaddr[1] and attempt.is_self_connected(host):
-            self._met_itself(attempt)
-            return
         self._attempts.remove(attempt)
         self.undo()
         if self._core.observers and not self._caller._waits_for(self):
@@ -410,17 +407,20 @@ class Attempt:
             if number:
                 raise OSError(number, os.strerror(number))
             host = self.sock.getsockname()
+            # Why the ports first: no other connection can be to itself, and the kernel need not be asked.
+            has_met_itself = host[1] == self.sockaddr[1] and self.is_self_connected(host)
         except OSError as exc:
             self._dial._attempt_failed(self, exc)
             self._dial._attempt_over()
+            return
+        if has_met_itself:
+            self._dial._met_itself(self)
         else:
             self._dial._attempt_connected(self, host)
 
     def is_self_connected(self, host: tuple[Any, ...]) -> bool:
-        try:
-            return bool(host == self.sock.getpeername())
-        except OSError:
-            return False  # Safe because: it was reset already, and its stream will be told.
+        """Raises: OSError if the kernel does not say who the peer is; what may be itself is handed on to nobody."""
+        return bool(host == self.sock.getpeername())
 
     def leave_no_trace(self) -> None:
         """Let the close be a reset. Why: TIME_WAIT would keep the port from the very server that is missing (C9)."""

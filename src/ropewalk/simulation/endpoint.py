@@ -74,6 +74,7 @@ class Endpoint:
         "owner",
         "peer",
         "remote",
+        "reset_at",
         "scope",
         "shut_read",
         "shut_write",
@@ -100,6 +101,8 @@ class Endpoint:
         self.shut_write = False
         self.fin_came = False
         self.last_heard = 0.0
+        # When an RST came; None if none did.
+        self.reset_at: float | None = None
         self.bytes_received = 0
         self.bytes_sent = 0
         self._error = 0
@@ -120,7 +123,13 @@ class Endpoint:
     def opened(self) -> None:
         self._step(TcpEvent.OPENED)
         self._end_handshake()
+        self.mind_the_path()
         self.changed()
+
+    def mind_the_path(self) -> None:
+        """Start the clocks of a connection that is made, or is given them, while nothing gets through."""
+        if self.wire is not None and self.wire.is_cut:
+            self.stack.worry(self)
 
     # ---- what a program does ----------------------------------------------------------------------------------
 
@@ -155,7 +164,7 @@ class Endpoint:
             raise kernel_error(errno.EAGAIN)
         self._unsent.add(data if size == len(data) else data[:size])
         self.bytes_sent += size
-        self._push()
+        self._push_on()
         return size
 
     def recv(self, size: int) -> bytes:
@@ -245,6 +254,19 @@ class Endpoint:
         if self.state not in OVER:
             self.finish(errno.ETIMEDOUT)
 
+    def unanswered(self) -> None:
+        """Send again what waits for an acknowledgement, or for room at the peer (a window probe).
+
+        Who knows nothing of the connection any more answers that with a reset.
+        """
+        wire = self.wire
+        if (
+            wire is not None
+            and self.state not in OVER
+            and (self.awaits_answer or not self._unsent.is_empty())
+        ):
+            wire.insist()
+
     @property
     def is_reachable(self) -> bool:
         return self.stack.is_up
@@ -268,11 +290,13 @@ class Endpoint:
             if self.state is TcpState.CLOSED:
                 self._answer(RST)
             return
-        if self.shut_read and self.state in (TcpState.FIN_WAIT_1, TcpState.FIN_WAIT_2):
+        if data and self.shut_read and self.state in (TcpState.FIN_WAIT_1, TcpState.FIN_WAIT_2):
             # Why: there is nobody left to read it, so the connection is aborted (RFC 1122 section 4.2.2.13).
             self._answer(RST)
             self.finish(errno.ECONNRESET)
             return
+        if not data:
+            return  # Safe because: it has come before, and its acknowledgement is on its way.
         self._received.add(data)
         self.bytes_received += len(data)
         self._answer(ACK, (len(data), 0, False))
@@ -310,6 +334,7 @@ class Endpoint:
         """An RST has come. Source: tcp_reset, for which error it is."""
         if self.state in OVER:
             return
+        self.reset_at = self.stack.world.now
         if self.state is TcpState.SYN_SENT:
             self.finish(errno.ECONNREFUSED)
         else:
@@ -318,7 +343,10 @@ class Endpoint:
     def _open_came(self) -> None:
         if self.state is TcpState.SYN_RECEIVED and self.listener is not None:
             self._step(TcpEvent.OPENED)
+            self.mind_the_path()
             self.listener.admit(self)
+        elif self.state is TcpState.CLOSED:
+            self._answer(RST)
 
     # ---- sending ----------------------------------------------------------------------------------------------
 
@@ -331,9 +359,15 @@ class Endpoint:
             self._fin_is_sent = True
             self._answer(FIN)
 
+    def _push_on(self) -> None:
+        """Send, also to a peer that is no more and whose reset was lost."""
+        self._push()
+        if self.peer is not None and self.peer.state is TcpState.CLOSED:
+            self.unanswered()
+
     def _queue_fin(self) -> None:
         self._step(TcpEvent.FIN_QUEUED)
-        self._push()
+        self._push_on()
 
     def _answer(self, kind: int, payload: Any = None, size: int = 0) -> None:
         wire = self.wire

@@ -324,6 +324,8 @@ class SimulatedSocket:
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         self._enter("setsockopt")
         self._options.set(level, option, value)
+        if self._endpoint is not None:
+            self._endpoint.mind_the_path()
 
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         self._enter("getsockopt")

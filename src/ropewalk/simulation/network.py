@@ -73,6 +73,9 @@ class Receiver(Protocol):
     def unheard(self) -> None:
         """What was sent was never acknowledged."""
 
+    def unanswered(self) -> None:
+        """What would have come, an acknowledgement or a reset, was lost on a path that is cut."""
+
     @property
     def is_reachable(self) -> bool:
         """Whether the host is up."""
@@ -111,6 +114,11 @@ class Wire:
         if not self._armed:
             self._arm(arrival)
 
+    def insist(self) -> None:
+        """Send again what has arrived but was never acknowledged, as an empty packet; unless more is on its way anyway."""
+        if not any(kind in (DATA, FIN) for _, kind, _ in self._packets):
+            self.carry(DATA, b"")
+
     def abandon(self) -> None:
         """The sender is off: what has left it arrives, what it would have sent again does not."""
         last = self._world.now + self._path.latency + self._path.jitter
@@ -137,7 +145,9 @@ class Wire:
 
     def _wait_for_heal(self) -> None:
         packets = self._packets
-        # Why dropped: an RST is sent once; only data and FIN are sent again until they are acknowledged.
+        # Why only data and FIN: all else is sent once. Who waits for an answer sends again, and so gets it in the end.
+        if any(kind in (ACK, RST) for _, kind, _ in packets):
+            self._receiver.unanswered()
         while packets and packets[0][1] == RST:
             packets.popleft()
         if self._sender.is_over:

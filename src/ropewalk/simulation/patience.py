@@ -4,8 +4,8 @@ Both are clocks that matter only while the path between two hosts is cut, the pe
 knows of nothing. So they run only then: a healthy connection with keep-alive costs no happening at all, and a world of idle
 connections is idle.
 
-An end is looked at when its path is cut and when it sends into a cut path; if nothing was heard until its time is up, the
-connection ends with ETIMEDOUT. A machine that is up again answers the next probe with a reset. Retransmission's own limit is
+An end is looked at when its path is cut, when it sends into a cut path, and when it is established or given options while it
+is; if nothing was heard until its time is up, the connection ends with ETIMEDOUT. A machine that is up again answers the next probe with a reset. Retransmission's own limit is
 the wire's (network.py).
 
 Source: tcp(7), tcp_keepalive_time and TCP_USER_TIMEOUT; RFC 5482.

@@ -187,7 +187,9 @@ class Stack:
                     stack._patience.probe(endpoint)
 
     def worry(self, endpoint: Endpoint) -> None:
+        """Nothing gets through to the peer of an endpoint: start its clocks, and let it ask for what it waits for."""
         self._patience.worry(endpoint)
+        endpoint.unanswered()
 
     def next_number(self) -> int:
         return self.network.next_number()
