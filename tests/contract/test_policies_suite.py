@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ropewalk import TCPOptions
+from ropewalk import ClientFactory, TCPOptions
 from ropewalk.policies import Budget, Idle, Lifetime, Limit, RateLimit, Shed, TrafficLog, WrappingFactory
 from ropewalk.simulation import Simulation
 from ropewalk.testing import checkTransport, transportClaims
-from tests.contract.transport_pairs import PORT, VIRTUAL_STEP, Given, are_there
+from tests.contract.transport_pairs import PORT, VIRTUAL_STEP, are_there
 
 LAYERS: dict[str, Callable[[Any], Any]] = {
     "WrappingFactory": WrappingFactory,
@@ -29,6 +29,19 @@ LAYERS: dict[str, Callable[[Any], Any]] = {
         Idle(Shed(TrafficLog(RateLimit(factory, 1e7, 1e7), io.StringIO()), 10**9), 10_000), 10
     ),
 }
+
+
+class Given(ClientFactory):
+    """A factory of one protocol, which it lets go: a layer holds its factory, and that would hold the protocol for ever."""
+
+    noisy = False
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol, self._protocol = self._protocol, None
+        return protocol
 
 
 class LayeredPair:
@@ -60,5 +73,8 @@ class LayeredPair:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_claim_holds_through_a_layer(name: str) -> None:
-    report = checkTransport(lambda left, right: LayeredPair(LAYERS[name], left, right), bulk=300_000)
-    assert len(report.held) == len(transportClaims())
+    # Why without: those claims take what waits behind a rate for what a full kernel does not take.
+    can: Any = {"backPressure": False} if name == "RateLimit, narrow" else {}
+    report = checkTransport(lambda left, right: LayeredPair(LAYERS[name], left, right), bulk=300_000, **can)
+    assert len(report.held) == len(transportClaims()) - len(report.leftOut)
+    assert {ability for _, ability in report.leftOut} == set(can)

@@ -5,7 +5,8 @@ lets them pass; so the peer feels it, by TCP's own window. Written bytes are hel
 registered with the transport as a producer: so everything that has to wait for what was written waits for these too, by the
 transport's own rules (closing, half-closing, the peer's half-close, the close deadline). The protocol's own producer is fed by
 the Feeder: it is paused when too much waits here and in the transport together, and resumed when the transport has run empty
-and little waits here. Why a pull producer: the transport then says each time that it is empty, also if it was never full.
+and little waits here. For that the transport's own limits are 0 while the Feeder is registered: then it says each time that it
+has run empty, also if it was never full.
 
 A close, an abort and a loss end what is held as they end what a transport holds. What has been received and is still held when
 a reset comes is lost, as it would be in the kernel of a host whose program reads slowly.
@@ -99,11 +100,11 @@ class Feeder:
     def register(self, producer: Any, streaming: bool) -> None:
         self.producer, self.streaming = producer, streaming
         self._is_paused = self._is_asked = False
-        if self.is_registered:
-            self._feed()
-        else:
-            self.settle()
-        self.wrote()
+        self.settle()
+        if not streaming:
+            self._is_asked = True
+            producer.resumeProducing()
+        self.check()
 
     def unregister(self) -> None:
         self.producer = None
@@ -115,14 +116,20 @@ class Feeder:
         is_wanted = self.producer is not None or self._layer.held > 0
         if is_wanted and not self.is_registered and transport.connected:
             self.is_registered = True
-            transport.registerProducer(self, False)
+            transport.setWriteLimits(0, 0)
+            transport.registerProducer(self, True)
         elif not is_wanted and self.is_registered:
             self.is_registered = False
             transport.unregisterProducer()
+            transport.setWriteLimits(*self._layer.limits)
 
     def wrote(self) -> None:
-        """The protocol has written: whether its producer is to be paused now."""
+        """The protocol has written."""
         self._is_asked = False
+        self.check()
+
+    def check(self) -> None:
+        """Pause the producer if too much waits."""
         layer = self._layer
         if self.producer is None or not self.streaming or self._is_paused:
             return
@@ -130,9 +137,8 @@ class Feeder:
             self._is_paused = True
             layer.callProtocol(self.producer.pauseProducing)
 
-    def resumeProducing(self) -> None:
-        """The transport is empty."""
-        self._feed()
+    def pauseProducing(self) -> None:
+        """The transport is not empty."""
 
     def stopProducing(self) -> None:
         """The transport wants nothing from the producer any more; what is held was written before, and still leaves."""
@@ -144,7 +150,8 @@ class Feeder:
         finally:
             self.settle()
 
-    def _feed(self) -> None:
+    def resumeProducing(self) -> None:
+        """The transport is empty."""
         producer, layer = self.producer, self._layer
         if producer is None:
             return
@@ -291,7 +298,9 @@ class RateLimitProtocol(ProtocolWrapper):
         """As the transport's; what is held here counts."""
         self.transport.setWriteLimits(high, low, hard)
         self.limits = (high, low, self.limits[2] if hard is ... else hard)
-        self._feeder.wrote()
+        if self._feeder.is_registered:
+            self.transport.setWriteLimits(0, 0)
+        self._feeder.check()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         feeder = self._feeder

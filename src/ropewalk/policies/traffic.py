@@ -120,8 +120,9 @@ class TrafficLog(WrappingFactory):
 
     def shown(self, data: Any) -> str:
         """How many bytes, and the first of them."""
-        view = memoryview(data).cast("B")
-        start = bytes(view[: self._limit])
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
+        start = data[: self._limit]
         text = start.hex(" ") if self._form == "hex" else repr(start)
-        rest = len(view) - len(start)
-        return f"{len(view)} {text}" + (f" + {rest}" if rest else "")
+        rest = len(data) - len(start)
+        return f"{len(data)} {text}" + (f" + {rest}" if rest else "")
