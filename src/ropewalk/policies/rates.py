@@ -16,6 +16,7 @@ It must never count tokens; that is bucket.py. Source: nginx's limit_rate; twist
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,6 +25,8 @@ from ropewalk.policies.bucket import Bucket
 from ropewalk.policies.wrapping import ProtocolWrapper, WrappingFactory
 
 __all__ = ["RateLimit", "RateLimitProtocol"]
+
+log = logging.getLogger("ropewalk")
 
 # Bytes that wait above which a producer is paused, and at which it is resumed, for transports that do not tell theirs.
 _LIMITS = (65536, 0, None)
@@ -35,47 +38,50 @@ class Lane:
     Args: bucket: None for no limit. clock: has seconds and callLater. wake: called when some may pass.
     """
 
-    __slots__ = ("_asked", "_bucket", "_clock", "_paid", "_timer", "_wake")
+    __slots__ = ("_bucket", "_clock", "_reserved", "_timer", "_wake")
 
     def __init__(self, bucket: Bucket | None, clock: Any, wake: Callable[[], object]) -> None:
         self._bucket = bucket
         self._clock = clock
         self._wake: Callable[[], object] | None = wake
         self._timer: Any = None
-        self._asked = self._paid = 0
+        self._reserved = 0
 
     def allowed(self, wanted: int) -> int:
-        """How many of so many bytes may pass now. With 0, `wake` is called when some may."""
+        """How many of so many bytes pass now. With 0, `wake` is called when some may."""
         bucket = self._bucket
-        if bucket is None:
+        if bucket is None or not wanted:
             return wanted
         if self._timer is not None:
             return 0
-        if not self._paid:
-            count = min(wanted, bucket.piece)
-            seconds = bucket.reserve(self._clock.seconds(), count)
-            if seconds > 0:
-                self._asked = count
-                self._timer = self._clock.callLater(seconds, self._due)
-                return 0
-            self._paid = count
-        count = min(self._paid, wanted)
-        self._paid -= count
+        now = self._clock.seconds()
+        seconds = 0.0
+        if not self._reserved:
+            self._reserved = min(wanted, bucket.piece)
+            seconds = bucket.reserve(now, self._reserved)
+        seconds = seconds or bucket.take(now, self._reserved)
+        if seconds:
+            self._timer = self._clock.callLater(seconds, self._due)
+            return 0
+        count, self._reserved = self._reserved, 0
         return count
 
-    def close(self) -> None:
-        """Nothing will pass any more."""
+    def rest(self) -> None:
+        """Nothing is to pass for now: nobody else is to wait for it."""
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
         if self._bucket is not None:
-            self._bucket.giveBack(self._asked + self._paid)
-        self._asked = self._paid = 0
+            self._bucket.giveBack(self._reserved)
+        self._reserved = 0
+
+    def close(self) -> None:
+        """Nothing will pass any more."""
+        self.rest()
         self._wake = None
 
     def _due(self) -> None:
         self._timer = None
-        self._paid, self._asked = self._asked, 0
         if self._wake is not None:
             self._wake()
 
@@ -135,7 +141,11 @@ class Feeder:
             return
         if layer.bytesBuffered > layer.limits[0]:
             self._is_paused = True
-            layer.callProtocol(self.producer.pauseProducing)
+            try:
+                self.producer.pauseProducing()
+            except Exception:
+                # Why not raised: whoever writes is not to blame for its producer.
+                log.exception("pauseProducing of %r raised", self.producer)
 
     def pauseProducing(self) -> None:
         """The transport is not empty."""
@@ -228,6 +238,8 @@ class RateLimitProtocol(ProtocolWrapper):
 
     def pauseProducing(self) -> None:
         self._is_paused = True
+        if self._in is not None:
+            self._in.rest()
         self._hold()
 
     def resumeProducing(self) -> None:
