@@ -11,6 +11,7 @@ import itertools
 import logging
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from ropewalk.policies import (
     TrafficLog,
     WrappingFactory,
 )
+from ropewalk.protocols.files import sendFile
 from ropewalk.simulation import Simulation
 from ropewalk.testing import StringTransport, simulate
 
@@ -490,6 +492,21 @@ def test_written_bytes_leave_at_the_rate_and_a_close_lets_them_all_leave(rate: f
     assert rows[-1][0] - started == pytest.approx((many - burst) / rate, abs=1e-6)
     assert most_over(rows, rate) <= burst + 1e-6
     assert [type(each.reason) for each in (one, other)] == [ConnectionDone] * 2
+    scene.leave()
+
+
+def test_a_file_passes_at_the_rate_too(tmp_path: Path) -> None:
+    data = random.Random(5).randbytes(10_000)
+    (tmp_path / "file").write_bytes(data)
+    scene = Scene(lambda factory: RateLimit(factory, send=1000))
+    one, other = scene.come()
+    with (tmp_path / "file").open("rb") as file:
+        sent = sendFile(one.transport, file)
+        scene.sim.advance(5)
+        assert 4900 < len(other.received) < 5200
+        scene.sim.advance(5)
+    assert other.received == data
+    assert sent.called
     scene.leave()
 
 

@@ -140,6 +140,9 @@ class ProtocolWrapper:
 
     def __getattr__(self, name: str) -> Any:
         # What is not named above: of the callbacks that the protocol has or not, else of the transport.
+        if name == "writeFile":
+            # Why: what a kernel copies by itself passes no layer. Who sends a file reads it where there is no such method.
+            raise AttributeError(f"{type(self).__name__} sends no files by itself", name=name, obj=self)
         return getattr(self.wrappedProtocol if name in _OPTIONAL else self.transport, name)
 
     # ---- for policies -------------------------------------------------------------------------------------------
