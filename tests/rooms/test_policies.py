@@ -871,7 +871,7 @@ def test_in_any_storm_limits_and_rates_hold_and_nothing_is_left(simulation: Simu
         noting.append(Noting(RateLimit(Shed(TrafficLog(factory, io.StringIO()), budget), rate, rate)))
         return Limit(Lifetime(Idle(noting[0], 20), 100), most, perPeer=most)
 
-    scene = Scene(layer, simulation, kind=Chatter, of_client=lambda f: RateLimit(f, send=rate * 2))
+    scene = Scene(layer, simulation, kind=Chatter, of_client=lambda f: Idle(RateLimit(f, send=rate * 2), 60))
     rows: dict[Any, Any] = {}
     sent: dict[Any, bytes] = {}
     if not is_calm:
@@ -885,7 +885,7 @@ def test_in_any_storm_limits_and_rates_hold_and_nothing_is_left(simulation: Simu
             if each not in sent and each.transport.connected:
                 sent[each] = random.Random(len(sent)).randbytes(chance.choice([10, 3000, 20 * rate]))
                 each.transport.write(sent[each])
-    simulation.run(until=simulation.now + 200)
+    simulation.run(until=simulation.now + 300)
     assert all(each.reason is not None for each in (*scene.inner.ends, *scene.clients.ends))
     burst = Bucket(rate).burst + 1e-6
     for each in scene.inner.ends:
