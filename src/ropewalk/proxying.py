@@ -42,7 +42,7 @@ class Side(Protocol):
         self.session: Session | None = session
         # The other side's transport, once the two are joined.
         self.to: Any = None
-        self.isHeldBack = False
+        self.is_held_back = False
 
     def connectionMade(self) -> None:
         if self.session is not None:
@@ -51,15 +51,15 @@ class Side(Protocol):
     def dataReceived(self, data: bytes) -> None:
         # hot: benchmarks/ proxy.
         to = self.to
-        if to.bytesBuffered and not self.isHeldBack:
+        if to.bytesBuffered and not self.is_held_back:
             # The other side's reader is behind. Why 0: so that its transport pauses us at once.
-            self.isHeldBack = True
+            self.is_held_back = True
             to.setWriteLimits(0)
             to.registerProducer(self, True)
         to.write(data)
 
     def readConnectionLost(self) -> None:
-        self.letGo()
+        self.let_go()
         self.to.loseWriteConnection()
 
     def writeConnectionLost(self) -> None:
@@ -76,15 +76,15 @@ class Side(Protocol):
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self.letGo()
+        self.let_go()
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """The other side is lost; the session hears of it, and ends this one."""
 
-    def letGo(self) -> None:
-        if self.isHeldBack:
-            self.isHeldBack = False
+    def let_go(self) -> None:
+        if self.is_held_back:
+            self.is_held_back = False
             self.to.unregisterProducer()
 
 
@@ -161,7 +161,7 @@ class Session:
         if other is None:
             self._proxy.ended(self)
             return
-        side.letGo()
+        side.let_go()
         if reason.check(ConnectionDone):
             other.transport.loseConnection()
         else:

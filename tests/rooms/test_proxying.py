@@ -102,7 +102,7 @@ def test_a_reader_that_does_not_read_holds_the_writer_back(way: str) -> None:
     reader.transport.resumeProducing()
     scene.go(60)
     assert reader.received == data
-    assert not any(side.isHeldBack for side in sides)
+    assert not any(side.is_held_back for side in sides)
     scene.leave()
 
 
