@@ -18,7 +18,7 @@ from typing import Any
 MODULES = {
     "Connections": ("engine", "protocol", "interfaces", "address", "error", "failure"),
     "Results that come later": ("defer", "task", "threads"),
-    "On top of it": ("endpoints", "descriptions", "streams", "serving", "service", "backoff", "pool"),
+    "On top of it": ("endpoints", "descriptions", "streams", "serving", "service", "backoff", "pool", "policies"),
     "Framing and files": ("protocols.basic", "protocols.framers", "protocols.files"),
     "Seen from outside": ("event", "observe"),
     "Tests": ("testing", "simulation"),
@@ -32,6 +32,7 @@ INSIDE = (
     "cli",
     "_loop.loop",
     "observe.",
+    "policies.",
     "protocols.lines",
     "protocols.strings",
     "simulation.kernel_socket",

@@ -859,6 +859,11 @@ class Stream:
             self._leave_fast_path()
 
     @property
+    def writeLimits(self) -> tuple[int, int, int | None]:
+        """(high, low, hard), as `setWriteLimits` takes them."""
+        return self._limits
+
+    @property
     def closeTimeout(self) -> float | None:
         """Seconds without progress after which a connection that is being closed is aborted; None waits for ever.
 
