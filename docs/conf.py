@@ -40,6 +40,7 @@ PAGES = (
     "from-asyncio",
     "life-of-a-connection",
     "framing",
+    "policies",
     "simulation",
     "writing-a-transport",
 )

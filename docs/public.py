@@ -1,7 +1,7 @@
 """Which modules and names of Ropewalk are public, and which of them say nothing of themselves.
 
 conf.py makes the reference of it, tests/house/test_reference.py holds it against the source. It must never know Sphinx.
-Rule: public is what `__all__` of a module in MODULES names, or in one that has none, what is defined there without an underscore;
+Rule: public is what `__all__` of a module in MODULES names, or in one that has none, what is defined there and not in snake_case;
   and of a class, what is in camelCase (CONTRIBUTING.md, "Words").
 """
 
@@ -60,7 +60,7 @@ def public(module: ModuleType) -> list[str]:
         names = [
             name
             for name, value in vars(module).items()
-            if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+            if "_" not in name and getattr(value, "__module__", None) == module.__name__
         ]
     return list(names)
 

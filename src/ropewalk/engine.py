@@ -39,8 +39,6 @@ from ropewalk.defer import Deferred
 from ropewalk.event import Drained, Event
 from ropewalk.words import WORDS, Words
 
-__all__ = ["Reactor"]
-
 _FOR_EVER = float("inf")
 
 

@@ -12,6 +12,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_the_first_client_is_the_one_in_examples() -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda each: each.name)
 def test_what_a_page_points_at_is_there(page: Path) -> None:
-    defined = {source.name: names_defined(source.tree) for source in sources()}
+    defined = all_names()
     own = {block.file for block in blocks(page)}
     wrong = []
     for file, name in re.findall(r"`([\w./]+\.py)(?::([\w.]+))?`", page.read_text()):
@@ -83,6 +84,11 @@ def test_what_a_page_points_at_is_there(page: Path) -> None:
         elif name and name not in defined.get(file, ()):
             wrong.append(f"{file}:{name}")
     assert not wrong, wrong
+
+
+@cache
+def all_names() -> dict[str, set[str]]:
+    return {source.name: names_defined(source.tree) for source in sources()}
 
 
 def names_defined(tree: ast.AST, before: str = "") -> set[str]:
