@@ -142,6 +142,12 @@ class ProtocolWrapper:
         # What is not named above: of the callbacks that the protocol has or not, else of the transport.
         return getattr(self.wrappedProtocol if name in _OPTIONAL else self.transport, name)
 
+    @property
+    def clock(self) -> Any:
+        """What has the time: the factory's `clock`, else the transport's reactor."""
+        clock = self.factory.clock
+        return self.transport.reactor if clock is None else clock
+
     # ---- for policies -------------------------------------------------------------------------------------------
 
     def loseFor(self, why: str) -> None:
@@ -189,6 +195,8 @@ class WrappingFactory:
     """
 
     protocol: Callable[..., ProtocolWrapper] = ProtocolWrapper
+    # Has `seconds` and `callLater`; None is each transport's reactor.
+    clock: Any = None
 
     def __init__(self, wrappedFactory: Any) -> None:
         if isinstance(wrappedFactory, type) or not hasattr(wrappedFactory, "buildProtocol"):
