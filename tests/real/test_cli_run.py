@@ -89,6 +89,13 @@ PROGRAM = """
             reactor.callLater(0.05, reactor.stop)
 
 
+    class Exiting(Serving):
+        def startService(self):
+            super().startService()
+            reactor.callLater(0.05, sys.exit, 3)
+
+
+    exiting = Exiting()
     service = MultiService()
     Serving().setServiceParent(service)
     slow = Slow()
@@ -221,6 +228,12 @@ def test_a_service_that_stops_the_reactor_by_itself_is_stopped_and_leaves_with_0
     with started("run", "shop.main:leaving", cwd=place) as process:
         saying(process, "listening on ")
         assert left(process) == (0, "stopped\n")
+
+
+def test_a_service_that_exits_is_stopped_and_leaves_with_its_own_status(place):
+    with started("run", "shop.main:exiting", cwd=place) as process:
+        saying(process, "listening on ")
+        assert left(process) == (3, "stopped\n")
 
 
 def test_a_service_that_fails_to_stop_leaves_with_1_and_says_why(place):

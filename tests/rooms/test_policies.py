@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ropewalk import ClientFactory, Drained, EndedBy, Factory, Protocol, Reactor, ServerFactory
+from ropewalk import ClientFactory, Drained, EndedBy, Factory, Failure, Protocol, Reactor, ServerFactory
 from ropewalk.error import ConnectionAborted, ConnectionDone
 from ropewalk.policies import (
     Bucket,
@@ -34,7 +34,7 @@ from ropewalk.policies import (
 )
 from ropewalk.protocols.files import sendFile
 from ropewalk.simulation import Simulation
-from ropewalk.testing import StringTransport, simulate
+from ropewalk.testing import Clock, StringTransport, simulate
 
 PORT = 7
 
@@ -826,6 +826,31 @@ def test_a_layer_works_over_a_test_s_own_transport() -> None:
     protocol.makeConnection(transport)
     protocol.wrappedProtocol.transport.write(b"hello")
     assert transport.value() == b"hello"
+
+
+def test_a_clock_of_the_test_s_own_is_asked_for_the_time() -> None:
+    clock = Clock()
+    received: list[tuple[float, int]] = []
+
+    class Notes(Protocol):
+        def dataReceived(self, data: bytes) -> None:
+            received.append((clock.seconds(), len(data)))
+
+    idle = Idle(RateLimit(ServerFactory.forProtocol(Notes), receive=100), 60)
+    idle.clock = idle.wrappedFactory.clock = clock
+    transport = StringTransport()
+    protocol = idle.buildProtocol(None)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(bytes(20))
+    clock.pump([0.05] * 4)
+    assert [count for _, count in received] == [5, 5, 5, 5]
+    assert [time for time, _ in received] == pytest.approx([0.0, 0.0, 0.05, 0.1])
+    clock.advance(59.79)
+    assert not transport.disconnecting
+    clock.advance(0.02)
+    assert transport.disconnecting
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert clock.getDelayedCalls() == []
 
 
 def test_over_loopback_two_connections_pass_at_their_rate_and_the_third_is_refused(reactor: Reactor) -> None:

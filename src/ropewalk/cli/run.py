@@ -107,10 +107,17 @@ class Running:
         reactor = self.reactor
         reactor.addSystemEventTrigger("before", "shutdown", self.stop)
         reactor.callWhenRunning(self._begin)
-        before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        # Why not those that are ignored: a shell's background jobs are not meant by its Ctrl-C.
+        numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._signalled) for number in numbers}
         try:
             # Why without handlers of the reactor's: those stop it, and a second signal would mean nothing more.
             reactor.run(installSignalHandlers=False)
+        except (SystemExit, KeyboardInterrupt):
+            # Why once more: they leave at once, and everything is to be told of the end.
+            reactor.callWhenRunning(stop, reactor)
+            reactor.run(installSignalHandlers=False)
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -190,11 +190,11 @@ class RateLimitProtocol(ProtocolWrapper):
         self.limits: Any = _LIMITS
 
     def connectionMade(self) -> None:
-        transport, factory = self.transport, self.factory
-        self._in = Lane(factory.bucketOf(factory.receive), transport.reactor, self._hand_on)
-        self._out = Lane(factory.bucketOf(factory.send), transport.reactor, self._let_leave)
+        factory, clock = self.factory, self.clock
+        self._in = Lane(factory.bucketOf(factory.receive), clock, self._hand_on)
+        self._out = Lane(factory.bucketOf(factory.send), clock, self._let_leave)
         self._feeder = Feeder(self)
-        self.limits = getattr(transport, "writeLimits", _LIMITS)
+        self.limits = getattr(self.transport, "writeLimits", _LIMITS)
 
     def connectionLost(self, reason: Failure) -> None:
         self._in.close()
@@ -246,7 +246,7 @@ class RateLimitProtocol(ProtocolWrapper):
         self._is_paused = False
         if self._incoming and not self._is_deaf:
             # Why later: nothing that a protocol asks for calls it back before it has returned.
-            self.transport.reactor.callLater(0, self._resumed)
+            self.clock.callLater(0, self._resumed)
         else:
             self._hold()
 
@@ -269,7 +269,7 @@ class RateLimitProtocol(ProtocolWrapper):
             count = 0 if self._out is None else self._out.allowed(len(data))
             if count == len(data) or not transport.connected:
                 transport.write(data)
-                if self._feeder is not None:
+                if count and self._feeder is not None:
                     self._feeder.wrote()
                 return
             if count:
@@ -305,6 +305,11 @@ class RateLimitProtocol(ProtocolWrapper):
         piece = bytes(self._outgoing[:count])
         del self._outgoing[:count]
         self.transport.write(piece)
+
+    @property
+    def writeLimits(self) -> Any:
+        """(high, low, hard), of the transport and of what is held here together."""
+        return self.limits
 
     def setWriteLimits(self, high: int, low: int = 0, hard: Any = ...) -> None:
         """As the transport's; what is held here counts."""

@@ -54,14 +54,14 @@ class IdleProtocol(ProtocolWrapper):
 
     def resetTimeout(self) -> None:
         """Something happens: idleness begins anew."""
-        self._active = self.transport.reactor.seconds()
+        self._active = self.clock.seconds()
 
     def timeoutFunc(self) -> None:
         """It was idle for too long: close. Override it to do something else."""
         self.loseFor(f"idle for {self.timeoutPeriod:g} s")
 
     def _wait(self, seconds: float) -> None:
-        self._timer = self.transport.reactor.callLater(seconds, self._look)
+        self._timer = self.clock.callLater(seconds, self._look)
 
     def _look(self) -> None:
         self._timer = None
@@ -69,7 +69,7 @@ class IdleProtocol(ProtocolWrapper):
         if period is None:
             return
         transport = self.transport
-        left = self._active + period - transport.reactor.seconds()
+        left = self._active + period - self.clock.seconds()
         if left > 0:
             self._wait(left)
             return
@@ -126,10 +126,10 @@ class LifetimeProtocol(ProtocolWrapper):
     _timer: Any = None
 
     def connectionMade(self) -> None:
-        self._timer = self.transport.reactor.callLater(self.factory.seconds, self._is_over)
+        self._timer = self.clock.callLater(self.factory.seconds, self._is_over)
 
     def _is_over(self) -> None:
-        self._timer = self.transport.reactor.callLater(self.factory.grace, self._is_too_late)
+        self._timer = self.clock.callLater(self.factory.grace, self._is_too_late)
         self.loseFor(f"its lifetime of {self.factory.seconds:g} s is over")
 
     def _is_too_late(self) -> None:

@@ -145,6 +145,12 @@ class ProtocolWrapper:
             raise AttributeError(f"{type(self).__name__} sends no files by itself", name=name, obj=self)
         return getattr(self.wrappedProtocol if name in _OPTIONAL else self.transport, name)
 
+    @property
+    def clock(self) -> Any:
+        """What has the time: the factory's `clock`, else the transport's reactor."""
+        clock = self.factory.clock
+        return self.transport.reactor if clock is None else clock
+
     # ---- for policies -------------------------------------------------------------------------------------------
 
     def loseFor(self, why: str) -> None:
@@ -192,6 +198,8 @@ class WrappingFactory:
     """
 
     protocol: Callable[..., ProtocolWrapper] = ProtocolWrapper
+    # Has `seconds` and `callLater`; None is each transport's reactor.
+    clock: Any = None
 
     def __init__(self, wrappedFactory: Any) -> None:
         if isinstance(wrappedFactory, type) or not hasattr(wrappedFactory, "buildProtocol"):
