@@ -18,7 +18,16 @@ from typing import Any
 MODULES = {
     "Connections": ("engine", "protocol", "interfaces", "address", "error", "failure"),
     "Results that come later": ("defer", "task", "threads"),
-    "On top of it": ("endpoints", "descriptions", "streams", "serving", "service", "backoff", "pool", "policies"),
+    "On top of it": (
+        "endpoints",
+        "descriptions",
+        "streams",
+        "serving",
+        "service",
+        "backoff",
+        "pool",
+        "policies",
+    ),
     "Framing and files": ("protocols.basic", "protocols.framers", "protocols.files"),
     "Seen from outside": ("event", "observe"),
     "Tests": ("testing", "simulation"),
