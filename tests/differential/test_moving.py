@@ -60,7 +60,7 @@ def test_the_program_that_is_moved_differs_in_its_imports_only() -> None:
 
 
 def test_the_page_has_its_table() -> None:
-    assert len(ROWS) == 13
+    assert len(ROWS) == 14
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -85,6 +85,7 @@ class IdleProtocol(ProtocolWrapper):
         self.transport.write(data)
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send several pieces, as `write` does; that is no idleness."""
         self.resetTimeout()
         self.transport.writeSequence(data)
 

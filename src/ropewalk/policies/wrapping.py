@@ -89,33 +89,43 @@ class ProtocolWrapper:
     # ---- as the transport of the protocol -----------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes: handed to the transport below."""
         self.transport.write(data)
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send several pieces, as `write` does."""
         self.transport.writeSequence(data)
 
     def loseConnection(self) -> None:
+        """Send what was written, then close: asked of the transport below."""
         self.transport.loseConnection()
 
     def abortConnection(self) -> None:
+        """Close now: asked of the transport below."""
         self.transport.abortConnection()
 
     def loseWriteConnection(self) -> None:
+        """Send what was written, then end this direction: asked of the transport below."""
         self.transport.loseWriteConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let a producer be paused and resumed by the transport below."""
         self.transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
+        """The producer has done."""
         self.transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
+        """Let no data come for now."""
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
+        """Let data come again."""
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
+        """Let no data come any more: close."""
         self.loseConnection()
 
     @property
@@ -209,18 +219,23 @@ class WrappingFactory:
         self.protocols: dict[ProtocolWrapper, None] = {}
 
     def doStart(self) -> None:
+        """A port or connector begins to use it: handed on to the factory inside."""
         self.wrappedFactory.doStart()
 
     def doStop(self) -> None:
+        """A port or connector has done with it: handed on to the factory inside."""
         self.wrappedFactory.doStop()
 
     def startedConnecting(self, connector: IConnector) -> None:
+        """An attempt begins: handed on to the factory inside."""
         self.wrappedFactory.startedConnecting(connector)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """The attempt came to nothing: handed on to the factory inside."""
         self.wrappedFactory.clientConnectionFailed(connector, reason)
 
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        """The connection is gone: handed on to the factory inside."""
         self.wrappedFactory.clientConnectionLost(connector, reason)
 
     def buildProtocol(self, addr: Any) -> Any:
