@@ -334,6 +334,7 @@ def test_who_still_takes_what_was_written_is_not_idle_and_who_takes_nothing_is()
         scene = Scene(lambda factory: Idle(factory, 5))
         one, other = scene.come()
         one.transport.closeTimeout = 2.0
+        scene.sim.advance(1)
         scene.sim.bandwidth(scene.server, scene.client, 100_000)
         if not reads:
             other.transport.pauseProducing()
@@ -363,6 +364,21 @@ def test_a_time_out_can_be_changed_cancelled_and_answered_otherwise() -> None:
     scene.sim.advance(100)
     assert [time - before for time in asked] == [4.0]
     assert one.reason is None
+    scene.leave()
+
+
+def test_who_is_reset_before_its_time_out_has_closed_it_is_told_of_the_reset() -> None:
+    scene = Scene(lambda factory: Idle(factory, 5))
+    one, other = scene.come()
+    other.transport.pauseProducing()
+    one.transport.write(bytes(10_000_000))
+    scene.sim.advance(10.5)
+    assert (one.transport.disconnecting, one.reason) == (True, None)
+    other.transport.abortConnection()
+    scene.sim.settle()
+    assert (one.reason.ended.by, one.transport.ended.by) == (EndedBy.PEER_RESET,) * 2
+    assert "idle" not in str(one.reason)
+    assert one.reason.errno is not None
     scene.leave()
 
 
