@@ -260,6 +260,22 @@ def test_a_factory_that_builds_nothing_refuses_through_its_layers_too() -> None:
         assert layer(Refuses()).buildProtocol(None) is None
 
 
+def test_whoever_hands_a_connection_over_puts_another_protocol_in_its_place() -> None:
+    scene = Scene(Idle)
+    one, other = scene.come()
+    layer = one.transport
+    layer.protocol = heir = End()
+    heir.factory = scene.inner
+    heir.makeConnection(layer)
+    other.transport.write(b"for the heir")
+    scene.sim.settle()
+    assert (bytes(one.received), bytes(heir.received)) == (b"", b"for the heir")
+    layer.stopProducing()
+    scene.sim.settle()
+    assert (one.reason, type(heir.reason)) == (None, ConnectionDone)
+    scene.leave()
+
+
 @pytest.mark.parametrize("thing", [Ends, 7, None])
 def test_what_is_no_factory_cannot_be_wrapped(thing: Any) -> None:
     with pytest.raises(TypeError, match="must be a factory, not"):
@@ -320,6 +336,7 @@ def test_who_still_takes_what_was_written_is_not_idle_and_who_takes_nothing_is()
         scene = Scene(lambda factory: Idle(factory, 5))
         one, other = scene.come()
         one.transport.closeTimeout = 2.0
+        scene.sim.advance(1)
         scene.sim.bandwidth(scene.server, scene.client, 100_000)
         if not reads:
             other.transport.pauseProducing()
@@ -349,6 +366,21 @@ def test_a_time_out_can_be_changed_cancelled_and_answered_otherwise() -> None:
     scene.sim.advance(100)
     assert [time - before for time in asked] == [4.0]
     assert one.reason is None
+    scene.leave()
+
+
+def test_who_is_reset_before_its_time_out_has_closed_it_is_told_of_the_reset() -> None:
+    scene = Scene(lambda factory: Idle(factory, 5))
+    one, other = scene.come()
+    other.transport.pauseProducing()
+    one.transport.write(bytes(10_000_000))
+    scene.sim.advance(10.5)
+    assert (one.transport.disconnecting, one.reason) == (True, None)
+    other.transport.abortConnection()
+    scene.sim.settle()
+    assert (one.reason.ended.by, one.transport.ended.by) == (EndedBy.PEER_RESET,) * 2
+    assert "idle" not in str(one.reason)
+    assert one.reason.errno is not None
     scene.leave()
 
 
@@ -430,6 +462,8 @@ def test_a_factory_with_a_limit_of_its_own_may_have_a_protocol_for_those_beyond_
     factory.connectionLimit = None
     scene.come(3)
     assert factory.connectionCount == 5
+    with pytest.raises(RuntimeError, match="does not know what to build"):
+        LimitTotalConnectionsFactory().buildProtocol(None)
     scene.leave()
 
 
@@ -605,6 +639,60 @@ class Source:
     def stopProducing(self) -> None:
         self.told.append("stop")
         self.left = 0
+
+
+def test_a_producer_that_raises_when_it_is_paused_is_told_to_the_log_and_the_connection_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Torn(Source):
+        def pauseProducing(self) -> None:
+            super().pauseProducing()
+            raise KeyError("pause")
+
+    scene = Scene(lambda factory: RateLimit(factory, send=100_000))
+    one, other = scene.come()
+    Torn(one, 150_000, True)
+    scene.sim.advance(5)
+    assert (one.reason, len(other.received)) == (None, 150_000)
+    assert {each.getMessage().split()[0] for each in caplog.records} == {"pauseProducing"}
+    scene.leave()
+
+
+def test_what_cannot_be_written_or_cannot_produce_is_refused_at_once_also_while_something_is_held() -> None:
+    scene = Scene(lambda factory: RateLimit(factory, send=10))
+    one, _ = scene.come()
+    one.transport.write(bytes(50))
+    for bad in ("text", 5, ["a"]):
+        with pytest.raises(TypeError, match="bytes-like"):
+            one.transport.write(any_value(bad))
+        with pytest.raises(TypeError, match="bytes-like"):
+            one.transport.writeSequence(any_value([b"good", bad]))
+    with pytest.raises(TypeError, match="not one str"):
+        one.transport.writeSequence(any_value("text"))
+    with pytest.raises(TypeError, match="lacks pauseProducing"):
+        one.transport.registerProducer(object(), True)
+    held = one.transport.bytesBuffered
+    one.transport.registerProducer(one.transport, True)
+    with pytest.raises(RuntimeError, match="is registered"):
+        one.transport.registerProducer(one.transport, True)
+    assert (held, one.transport.writeLimits) == (one.transport.bytesBuffered, (65536, 0, None))
+    one.transport.unregisterProducer()
+    one.transport.abortConnection()
+    scene.sim.settle()
+    stopped: list[str] = []
+
+    class Late:
+        def resumeProducing(self) -> None:
+            stopped.append("resume")
+
+        def stopProducing(self) -> None:
+            stopped.append("stop")
+
+    one.transport.registerProducer(Late(), False)
+    one.transport.unregisterProducer()
+    one.transport.write(b"too late")
+    assert (stopped, one.transport.bytesBuffered) == (["stop"], 0)
+    scene.leave()
 
 
 @pytest.mark.parametrize("streaming", [True, False])

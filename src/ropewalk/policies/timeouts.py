@@ -61,6 +61,7 @@ class IdleProtocol(ProtocolWrapper):
         self.loseFor(f"idle for {self.timeoutPeriod:g} s")
 
     def _wait(self, seconds: float) -> None:
+        self._sent = getattr(self.transport, "bytesSent", 0)
         self._timer = self.clock.callLater(seconds, self._look)
 
     def _look(self) -> None:
@@ -68,17 +69,16 @@ class IdleProtocol(ProtocolWrapper):
         period = self.timeoutPeriod
         if period is None:
             return
-        transport = self.transport
         left = self._active + period - self.clock.seconds()
         if left > 0:
             self._wait(left)
             return
-        sent = getattr(transport, "bytesSent", 0)
-        if sent != self._sent and getattr(transport, "bytesBuffered", 0):
-            self._sent = sent
+        transport = self.transport
+        is_sending = getattr(transport, "bytesBuffered", 0) and transport.bytesSent != self._sent
+        if is_sending:
             self._wait(period)
-            return
-        self.timeoutFunc()
+        else:
+            self.timeoutFunc()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.resetTimeout()

@@ -33,6 +33,8 @@ log = logging.getLogger("ropewalk")
 
 # Callbacks that a protocol may have or not.
 _OPTIONAL = frozenset({"readConnectionLost", "writeConnectionLost", "connectionDraining"})
+# How a connection ends that was asked to.
+_OURS = (EndedBy.US, EndedBy.US_ABORTED)
 
 
 class ProtocolWrapper:
@@ -142,7 +144,7 @@ class ProtocolWrapper:
     def ended(self) -> Any:
         """The transport's, with the policy's own words if it was the policy."""
         ended, why = self.transport.ended, self._why
-        if ended is None or why is None:
+        if ended is None or why is None or ended.by not in _OURS:
             return ended
         if isinstance(why, Exception):
             return ended._replace(by=EndedBy.EXCEPTION, error=str(why) or type(why).__name__)
@@ -190,10 +192,11 @@ class ProtocolWrapper:
     def _explained(self, reason: Failure) -> Failure:
         why = self._why
         value: Any = getattr(reason, "value", None)
+        ended = getattr(value, "ended", None)
+        if why is None or ended is None or ended.by not in _OURS:
+            return reason  # Safe because: what it asked for has not come about, something else was sooner.
         if isinstance(why, Exception):
             return Failure(why)
-        if why is None or getattr(value, "ended", None) is None:
-            return reason
         return Failure(type(value)(why, ended=self.ended))
 
     def __repr__(self) -> str:
