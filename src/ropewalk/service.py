@@ -9,7 +9,7 @@
 A MultiService starts its services in order, asks them to stop in the reverse order, and waits for all of them; one that fails
 to stop is told, and hinders no other.
 
-ClientService has one connection at a time. It is a small machine over attempts (attempt.py): each is told once when it is made
+StreamServerEndpointService listens while it runs. ClientService has one connection at a time. It is a small machine over attempts (attempt.py): each is told once when it is made
 and once when it is over, and between two of them is one timer, whose seconds a policy decides (backoff.py). It must never know
 what kind of endpoint it has, nor look at a connection by itself.
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from ropewalk.attempt import Attempt, Prepare, clockOf
@@ -30,7 +31,7 @@ from ropewalk.defer import CancelledError, Deferred, fail, maybeDeferred, succee
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
 
-__all__ = ["ClientService", "MultiService", "Service", "backoffPolicy"]
+__all__ = ["ClientService", "MultiService", "Service", "StreamServerEndpointService", "backoffPolicy"]
 
 _log = logging.getLogger("ropewalk")
 
@@ -105,14 +106,35 @@ class MultiService(Service):
         for service in list(self.services):
             service.privilegedStartService()
 
-    def startService(self) -> None:
-        """Start all, in order.
+    def startService(self) -> Deferred[None] | None:  # type: ignore[override]
+        """Start all, in order. One whose startService gives something to await has started when that has ended.
 
-        Raises: what one of them raises; those after it are not started, and stopService stops those before it.
+        Returns: a Deferred, if it has to wait for one of them: it ends when all have started.
+        Raises:  what one of them raises; those after it are not started, and stopService stops those before it.
+        Fails:   likewise, where it had to wait before.
         """
         super().startService()
-        for service in list(self.services):
-            service.startService()
+        started = Deferred.fromCoroutine(self._start_in_order(list(self.services)))
+        if not started.called:
+            return started
+        failures: list[Failure] = []
+        started.addErrback(failures.append)
+        for failure in failures:
+            failure.raiseException()
+        return None
+
+    async def _start_in_order(self, services: list[Any]) -> None:
+        for service in services:
+            started = service.startService()
+            if isawaitable(started):
+                try:
+                    await started
+                except CancelledError:
+                    # Why asked: who is stopped while it starts calls that off.
+                    if self.running:
+                        raise
+            if not self.running:
+                return
 
     def stopService(self) -> Deferred[list[tuple[bool, Any]]]:
         """Ask all to stop, the last first.
@@ -137,7 +159,9 @@ class MultiService(Service):
         self.services.append(service)
         if self.running:
             service.privilegedStartService()
-            service.startService()
+            started = service.startService()
+            if iscoroutine(started):
+                Deferred.fromCoroutine(started)  # Safe because: an error is logged.
 
     def removeService(self, service: Any) -> Any:
         """For `disownServiceParent` of a service.
@@ -163,6 +187,60 @@ async def _all_stopped(asked: list[tuple[Any, Deferred[Any]]]) -> list[tuple[boo
 def _told(reason: Failure, service: Any) -> tuple[bool, Failure]:
     _log.error("stopping %r failed", service, exc_info=reason.value)
     return False, reason
+
+
+# ---- listening ------------------------------------------------------------------------------------------------------
+
+
+class StreamServerEndpointService(Service):
+    """A service that listens while it runs.
+
+    Args:   endpoint: where; `serverFromString` makes one.
+            factory: whose protocols serve.
+    Source: twisted.application.internet.StreamServerEndpointService.
+    """
+
+    def __init__(self, endpoint: Any, factory: Any) -> None:
+        self.endpoint = endpoint
+        self.factory = factory
+        self.port: Any = None
+        self._listening: Deferred[None] | None = None
+
+    def privilegedStartService(self) -> None:
+        """Listen already: the port may be one for which privileges are needed."""
+        if self._listening is None:
+            self._listening = Deferred.fromCoroutine(self._listen())
+
+    def startService(self) -> Deferred[None]:  # type: ignore[override]
+        """Listen, unless it does already.
+
+        Returns: a Deferred that ends when it listens.
+        Fails:   what the endpoint fails with: CannotListenError, if somebody else has the port.
+        """
+        super().startService()
+        self.privilegedStartService()
+        return Deferred.fromCoroutine(self._listens())
+
+    def stopService(self) -> Deferred[None]:
+        """Listen no more; connections are left alone. Returns: a Deferred that ends when the port is closed."""
+        super().stopService()
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            listening.addErrback(lambda _: None)  # Why: who has started it was told.
+        port, self.port = self.port, None
+        return succeed(None) if port is None else maybeDeferred(port.stopListening)
+
+    async def _listen(self) -> None:
+        self.port = await self.endpoint.listen(self.factory)
+
+    async def _listens(self) -> None:
+        try:
+            if self._listening is not None:
+                await self._listening
+        except CancelledError:
+            if self.running:
+                raise
 
 
 # ---- staying connected ------------------------------------------------------------------------------------------

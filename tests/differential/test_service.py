@@ -13,9 +13,12 @@ from twisted.internet import protocol as twisted_protocol
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer  # type: ignore[import-untyped]
 
+from ropewalk import Deferred
 from ropewalk import endpoints as our_endpoints
 from ropewalk import protocol as our_protocol
 from ropewalk import service as our_service
+from ropewalk.error import CannotListenError
+from ropewalk.simulation import Simulation
 from tests.rooms.staying import Scene
 
 SIDES = [
@@ -184,3 +187,71 @@ def test_a_collection_does_the_same_whatever_is_done(seed: int) -> None:
             rows.append(f"{what} {[each.name for each in parent]} {bool(parent.running)}")
         told.append(rows)
     assert told[0] == told[1]
+
+
+def is_listening(sim: Simulation, reactor: Any) -> bool:
+    try:
+        port = reactor.listenTCP(7, our_protocol.Factory())
+    except CannotListenError:
+        return True
+    port.stopListening()
+    sim.settle()
+    return False
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+def test_a_service_that_listens_does_so_between_its_start_and_its_stop(privileged: bool) -> None:
+    told = []
+    for services, endpoints, protocol in SIDES:
+        sim = Simulation()
+        reactor = sim.host("server").reactor
+        endpoint = endpoints.TCP4ServerEndpoint(reactor, 7)
+        service = services.StreamServerEndpointService(endpoint, protocol.Factory())
+        rows: list[Any] = []
+        for _ in range(2):
+            if privileged:
+                service.privilegedStartService()
+                rows.append(is_listening(sim, reactor))
+            service.startService()
+            rows.append(is_listening(sim, reactor))
+            service.stopService().addCallback(lambda _, rows=rows: rows.append("stopped"))
+            sim.settle()
+            rows.append(is_listening(sim, reactor))
+        told.append(rows)
+        sim.close()
+    once = [*[True] * (2 if privileged else 1), "stopped", False]
+    assert told[1] == once * 2
+    # D84: theirs listens again only if it is asked to by privilegedStartService.
+    assert told[0] == once + (once if privileged else [False, "stopped", False])
+
+
+def test_D84_with_ours_a_service_that_starts_slowly_is_waited_for_and_a_port_that_is_taken_is_told() -> None:
+    rows = []
+    for services in (twisted_service, our_service):
+        before: list[Any] = []
+
+        class Slow(services.Service):  # type: ignore[name-defined]
+            def startService(self) -> Any:
+                super().startService()
+                return Deferred()
+
+        class Next(services.Service):  # type: ignore[name-defined]
+            def startService(self, before: list[Any] = before) -> None:
+                before.append("started")
+
+        parent = services.MultiService()
+        for each in (Slow(), Next()):
+            each.setServiceParent(parent)
+        rows.append((before, parent.startService() is None))
+    assert rows[0] == (["started"], True)
+    assert rows[1] == ([], False)
+
+    outcomes = []
+    for services, endpoints, protocol in SIDES:
+        reactor = Simulation().host("server").reactor
+        reactor.listenTCP(7, our_protocol.Factory())
+        endpoint = endpoints.TCP4ServerEndpoint(reactor, 7)
+        outcomes.append(services.StreamServerEndpointService(endpoint, protocol.Factory()).startService())
+    assert outcomes[0] is None
+    assert outcomes[1].result.check(CannotListenError)
+    outcomes[1].addErrback(lambda _: None)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ropewalk import Deferred
+from ropewalk import Deferred, Factory, Protocol, serverFromString
 from ropewalk.defer import CancelledError
-from ropewalk.error import ConnectionRefusedError
-from ropewalk.service import ClientService, MultiService, Service
+from ropewalk.error import CannotListenError, ConnectionRefusedError
+from ropewalk.service import ClientService, MultiService, Service, StreamServerEndpointService
 from ropewalk.simulation import Simulation
 from ropewalk.testing import simulate
 from tests.rooms.staying import Client, Scene, outcome
@@ -59,6 +59,127 @@ def test_services_start_in_order_and_stop_in_the_reverse_order() -> None:
         "stop a",
     ]
     assert [each.running for each in (parent, *parent)] == [False] * 4
+
+
+class Slow(Part):
+    """One that takes its time to start."""
+
+    def startService(self) -> Any:
+        super().startService()
+        self.waiting: Deferred[None] = Deferred()
+        return self._start()
+
+    async def _start(self) -> None:
+        await self.waiting
+        self.rows.append(f"started {self.name}")
+
+
+def mixed(rows: list[str]) -> tuple[MultiService, Slow]:
+    parent, slow = MultiService(), Slow(rows, "b")
+    for each in (Part(rows, "a"), slow, Part(rows, "c")):
+        each.setServiceParent(parent)
+    return parent, slow
+
+
+def test_the_next_starts_when_the_one_before_it_has_started() -> None:
+    rows: list[str] = []
+    parent, slow = mixed(rows)
+    started = parent.startService()
+    assert started is not None
+    assert rows == ["start a", "start b"] and not started.called
+    slow.waiting.callback(None)
+    assert outcome(started) == [None]
+    assert rows == ["start a", "start b", "started b", "start c"]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_one_that_fails_to_start_is_told_and_those_after_it_are_not_started(late: bool) -> None:
+    rows: list[str] = []
+    parent, slow = mixed(rows)
+    if late:
+        started = parent.startService()
+        slow.waiting.errback(OSError("no disk"))
+        assert isinstance(outcome(started)[0], OSError)
+    else:
+        parent.services.pop(1)
+        parent.services[0].startService = lambda: 1 // 0
+        with pytest.raises(ZeroDivisionError):
+            parent.startService()
+    assert "start c" not in rows
+
+
+def test_a_stop_while_they_start_starts_no_more_of_them() -> None:
+    rows: list[str] = []
+    parent, slow = mixed(rows)
+    started = parent.startService()
+    slow.stops = lambda: slow.waiting.cancel()
+    parent.stopService()
+    assert outcome(started) == [None]
+    assert "start c" not in rows
+
+
+def test_one_that_joins_while_the_parent_runs_is_started_to_its_end() -> None:
+    rows: list[str] = []
+    parent, slow = MultiService(), Slow(rows, "late")
+    parent.startService()
+    slow.setServiceParent(parent)
+    slow.waiting.callback(None)
+    assert rows[-1] == "started late"
+
+
+# ---- StreamServerEndpointService ------------------------------------------------------------------------------------
+
+
+def listening() -> tuple[Simulation, Any, StreamServerEndpointService]:
+    sim = Simulation()
+    host = sim.host("server")
+    factory = Factory.forProtocol(Protocol)
+    return (
+        sim,
+        host.reactor,
+        StreamServerEndpointService(serverFromString(host.reactor, "tcp:80"), factory),
+    )
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_it_listens_from_its_start_to_its_stop_and_again(privileged: bool) -> None:
+    sim, _, service = listening()
+    for _ in range(2):
+        if privileged:
+            service.privilegedStartService()
+            assert service.port.getHost().port == 80
+        assert outcome(service.startService()) == [None]
+        assert service.port.getHost().port == 80 and service.running
+        stopped = service.stopService()
+        sim.settle()
+        assert outcome(stopped) == [None] and service.port is None and not service.running
+    assert outcome(service.stopService()) == [None]
+    sim.close()
+    sim.checkAtRest()
+
+
+def test_a_port_that_is_taken_fails_its_start_and_its_stop_does_no_harm() -> None:
+    sim, reactor, service = listening()
+    reactor.listenTCP(80, Factory.forProtocol(Protocol))
+    service.privilegedStartService()
+    assert isinstance(outcome(service.startService())[0], CannotListenError)
+    assert outcome(service.stopService()) == [None]
+    sim.close()
+
+
+def test_a_stop_while_the_endpoint_takes_its_time_calls_it_off() -> None:
+    waiting: list[Deferred[Any]] = []
+
+    class Endpoint:
+        def listen(self, factory: Any) -> Deferred[Any]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+    service = StreamServerEndpointService(Endpoint(), Factory())
+    started = service.startService()
+    stopped = service.stopService()
+    assert outcome(started) == outcome(stopped) == [None]
+    assert waiting[0].called and service.port is None
 
 
 def test_the_parent_has_stopped_when_the_last_of_its_services_has() -> None:
