@@ -261,7 +261,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str) -> "Target":
         raise click.BadParameter(str(exc)) from exc
 
 
-def _seconds_or_none(ctx: click.Context, param: click.Parameter, value: float) -> float:
+def _seconds_or_zero(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
     return value
@@ -275,7 +275,7 @@ def _seconds_or_none(ctx: click.Context, param: click.Parameter, value: float) -
     type=float,
     default=30.0,
     show_default=True,
-    callback=_seconds_or_none,
+    callback=_seconds_or_zero,
     help="How long connections may go on after SIGTERM.",
 )
 def run(target: "Target", drain: float) -> None:
