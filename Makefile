@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/.ready
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/.ready
 BENCH_PYTHON ?= $(shell .ci/fastest-python)
 COVERED := --include='*/_net/*,*/_loop/*'
 
-.PHONY: help demo test test-others soak check format diagrams bench clean
+.PHONY: help demo test test-others soak check format diagrams docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## these lines
@@ -20,6 +22,10 @@ $(READY): pyproject.toml
 
 $(BENCH_READY): pyproject.toml
 	@.ci/venv $(BENCH_VENV) bench $(BENCH_PYTHON)
+	@touch $@
+
+$(DOCS_READY): pyproject.toml
+	@.ci/venv $(DOCS_VENV) docs
 	@touch $@
 
 demo: $(READY) ## a real connection made and explained, in ten seconds
@@ -50,9 +56,14 @@ format: $(READY) ## lay the code out as `check` wants it
 diagrams: $(READY) ## draw the docs' state diagrams anew from the tables
 	$(BIN)/python -m tests.house.diagrams
 
+docs: $(DOCS_READY) ## the pages and the reference as one site, in build/docs; warnings are errors
+	@# Why all anew: what was read once would not be complained of again.
+	@$(DOCS_VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d build/doctrees . build/docs
+	@echo "Open build/docs/README.html"
+
 bench: $(BENCH_READY) ## side by side with Twisted, asyncio and uvloop; writes docs/benchmarks.md
 	$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 clean: ## forget everything that was made
-	rm -rf .venv .venv-3.* .venv-bench .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-3.* .venv-bench .venv-docs docs/reference .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

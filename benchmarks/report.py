@@ -22,6 +22,7 @@ NAMES = {
     "twisted": "Twisted",
     "asyncio": "asyncio",
     "c": "C, epoll",
+    "haproxy": "HAProxy",
 }
 # A load generator this busy, with a server that had time to spare, was itself what limited the rate.
 GENERATOR_FULL, SERVER_SPARE = 0.97, 0.94

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from time import sleep
 
@@ -21,6 +22,8 @@ from processes import BUILD, BenchmarkError, loader_command, peer_command, run_j
 
 ENGINES = ("ropewalk", "uvloop", "twisted", "asyncio")
 WITH_C = (*ENGINES, "c")
+PROXIES = (*ENGINES, "haproxy")
+PEERS = (*WITH_C, "haproxy")
 ROWS = (
     "echo",
     "crowd",
@@ -33,6 +36,7 @@ ROWS = (
     "deferreds",
     "resp",
     "web",
+    "proxy",
     "simulation",
 )
 
@@ -83,6 +87,8 @@ class Case:
     peers: tuple[str, ...] = WITH_C
     rounds: int = 9
     server: Callable[[str], list[str]] | None = None  # the command of a peer's, if all rounds share one
+    # What all those servers are in front of, on the load's core; its port is the last word of their commands.
+    behind: list[str] | None = None
     needs: str = ""  # a command that has to be installed
     package: str = ""
 
@@ -120,6 +126,7 @@ def all_cases(
         "deferreds": _deferreds,
         "resp": _resp,
         "web": _web,
+        "proxy": _proxy,
         "simulation": _simulation,
     }
     for row, make in makers.items():
@@ -354,6 +361,57 @@ def _web(scale: Scale) -> list[Case]:
             needs="wrk",
             package="wrk",
         )
+    ]
+
+
+def _proxy(scale: Scale) -> list[Case]:
+    """Every proxy in front of the same server; the CPU is the proxy's."""
+    echo = [str(BUILD / "echo_server")]
+
+    def carried(mode: str, **settings: object) -> Callable[[str, Server], Figures]:
+        def measure(peer: str, server: Server) -> Figures:
+            pid, port = server
+            times = {"seconds": scale.seconds, "warmup": scale.warmup}
+            command = loader_command(mode, port=port, pid=pid, **settings, **times)
+            return run_json(command, scale.load_core, scale.limit(scale.seconds))
+
+        return measure
+
+    def streamed(peer: str, _: Server) -> Figures:
+        source = peer_command("source", "ropewalk", scale.stream_bytes)
+        with ExitStack() as stack:
+            _, target = stack.enter_context(serving(source, scale.load_core))
+            command = peer_command("proxy", peer, target)
+            pid, port = stack.enter_context(serving(command, scale.server_core))
+            load = loader_command("download", port=port, pid=pid, bytes=scale.stream_bytes)
+            figures = run_json(load, scale.load_core, scale.limit())
+        figures["cpu_us"] = figures["server_cpu"] * 1e6 * MEBIBYTE / scale.stream_bytes  # for each MiB
+        return figures
+
+    def case(key: str, title: str, unit: str, measure: Callable[[str, Server], Figures]) -> Case:
+        return Case(
+            f"proxy-{key}",
+            "proxy",
+            title,
+            unit,
+            "rate",
+            measure,
+            PROXIES,
+            rounds=15,
+            server=lambda peer: peer_command("proxy", peer),
+            behind=echo,
+        )
+
+    title = f"proxy, one stream, {scale.stream_bytes // MEBIBYTE} MiB carried"
+    return [
+        case(
+            "echo",
+            "proxy, 100 connections, 1 KiB there and back",
+            "msg/s",
+            carried("echo", connections=100, size=1024),
+        ),
+        case("churn", "proxy, accept, connect, echo 64 B, close", "conn/s", carried("churn", connections=64)),
+        Case("proxy-stream", "proxy", title, "B/s", "rate", streamed, PROXIES, rounds=5),
     ]
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import report
 from processes import BenchmarkError, Watch, choose_cores, compile_native, serving
-from rows import NO_SERVER, ROWS, WITH_C, Case, Figures, Scale, Server, all_cases
+from rows import NO_SERVER, PEERS, ROWS, Case, Figures, Scale, Server, all_cases
 from summary import Summary, available, describe_case, describe_machine
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -60,7 +60,7 @@ def read_options(words: list[str] | None = None) -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=names(ROWS), default=list(ROWS), help=f"of {','.join(ROWS)}")
-    parser.add_argument("--peers", type=names(WITH_C), default=list(WITH_C), help=f"of {','.join(WITH_C)}")
+    parser.add_argument("--peers", type=names(PEERS), default=list(PEERS), help=f"of {','.join(PEERS)}")
     parser.add_argument("--sizes", type=numbers, help="of the echo row, in bytes: 64,1024,16384")
     parser.add_argument("--connections", type=numbers, help="of the echo row: 100")
     parser.add_argument("--rounds", type=int, help="of each case; 1 to 25")
@@ -102,7 +102,7 @@ def quietly(case: Case, peer: str, server: Server, running: list[int], repeats: 
 
 
 def measure_case(
-    case: Case, peers: list[str], rounds: int, failed: list[str], repeats: Repeats, server_core: int
+    case: Case, peers: list[str], rounds: int, failed: list[str], repeats: Repeats, scale: Scale
 ) -> dict[str, list[Figures]]:
     """All rounds of one case, the peers taking turns. Who fails is told, noted in `failed`, and out of it."""
     samples: dict[str, list[Figures]] = {peer: [] for peer in peers}
@@ -116,13 +116,18 @@ def measure_case(
     try:
         with ExitStack() as stack:
             servers = dict.fromkeys(peers, NO_SERVER)
+            behind, last_words = NO_SERVER, []
+            if case.behind is not None:
+                behind = stack.enter_context(serving(case.behind, scale.load_core))
+                last_words = [str(behind[1])]
             if case.server is not None:
                 for peer in peers:
                     try:
-                        servers[peer] = stack.enter_context(serving(case.server(peer), server_core))
+                        command = [*case.server(peer), *last_words]
+                        servers[peer] = stack.enter_context(serving(command, scale.server_core))
                     except BenchmarkError as error:
                         failure(peer, error)
-            running = [pid for pid, _ in servers.values() if pid]
+            running = [pid for pid, _ in (*servers.values(), behind) if pid]
             for number in range(rounds):
                 turn = number % len(peers)
                 for peer in [peer for peer in peers[turn:] + peers[:turn] if peer in going]:
@@ -162,7 +167,7 @@ def measure_all(options: argparse.Namespace) -> Summary:
         rounds = options.rounds or (1 if options.quick else case.rounds)
         taking_part = [peer for peer in case.peers if peer in peers]
         if taking_part:
-            samples = measure_case(case, taking_part, rounds, failed, repeats, scale.server_core)
+            samples = measure_case(case, taking_part, rounds, failed, repeats, scale)
             summary["cases"][case.key] = described = describe_case(case, samples)
             print(f"\n{case.title}\n{report.as_text(report.case_table(described))}", flush=True)
             if report.disturbed(described):
@@ -171,7 +176,7 @@ def measure_all(options: argparse.Namespace) -> Summary:
 
 
 def is_complete(options: argparse.Namespace) -> bool:
-    whole = set(options.rows) == set(ROWS) and set(options.peers) == set(WITH_C)
+    whole = set(options.rows) == set(ROWS) and set(options.peers) == set(PEERS)
     return whole and not (options.quick or options.sizes or options.connections)
 
 

@@ -94,7 +94,12 @@ def describe_machine() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     facts["asyncio"] = f"of Python {VERSION}"
-    for command, option in (("cc", "--version"), ("redis-benchmark", "--version"), ("wrk", "--version")):
+    for command, option in (
+        ("cc", "--version"),
+        ("redis-benchmark", "--version"),
+        ("wrk", "--version"),
+        ("haproxy", "-v"),
+    ):
         if version := _first_line(command, option):
             facts[command] = version
     return facts
@@ -134,6 +139,9 @@ def available(peer: str) -> str:
     """Why a peer cannot be measured with this interpreter; empty if it can."""
     if peer == "c":
         return "" if shutil.which("cc") else "no C compiler"
+    if peer == "haproxy":
+        found = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+        return "" if found else "not installed (Debian: apt-get install haproxy)"
     check = f"import sys; sys.path.insert(0, sys.argv[1]); import {peer}"
     if peer == "ropewalk":
         check += "; from ropewalk import Reactor, reactor, Protocol, Factory, ClientFactory"

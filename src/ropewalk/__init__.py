@@ -23,7 +23,7 @@ from ropewalk.defer import Deferred, fail, maybeDeferred, succeed
 from ropewalk.engine import Reactor
 
 # Seen from outside
-from ropewalk.event import Attempt, Ended, EndedBy, Event, Step
+from ropewalk.event import Attempt, Drained, Ended, EndedBy, Event, Step
 from ropewalk.failure import Failure
 
 # What users subclass
@@ -45,6 +45,7 @@ __all__ = [
     "Attempt",
     "ClientFactory",
     "Deferred",
+    "Drained",
     "Ended",
     "EndedBy",
     "Event",

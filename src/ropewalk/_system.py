@@ -14,6 +14,7 @@ Rejected: patching modules in tests. It replaces names, not the world, and no tw
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -35,6 +36,11 @@ LookUpDone = Callable[["list[AddressRow] | BaseException"], None]
 _OPTIONS_INHERITED = sys.platform.startswith("linux")
 # Source: POSIX limits.h; sysconf gives the true one. Windows has no sendmsg.
 _IOV_MAX = 1024
+# Source: sendfile(2): the file cannot be mapped, or the file system has no such call.
+_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+# Bytes read where the kernel does not copy by itself; what the socket does not take is read again. Source: a stream's
+# high-water mark.
+_READ_AT_ONCE = 65536
 # An idle look-up thread ends after this many seconds. Why: names come in bursts; threads at rest cost memory.
 _LOOKUP_THREAD_IDLE = 10.0
 
@@ -62,6 +68,8 @@ class System(Protocol):
     def look_up(self, host: str, port: int | str, family: int, kind: int, done: LookUpDone) -> None: ...
     def service_port(self, name: str, protocol: str) -> int: ...
     def open_reserve(self) -> Closable: ...
+    # A part of a regular file that is to be sent, its descriptor duplicated.
+    def file_part(self, file: Any, offset: int, count: int) -> FilePart: ...
     def process_id(self) -> int: ...
     # What has normalvariate and the like, for what is to be left to chance.
     def random(self) -> Any: ...
@@ -104,6 +112,9 @@ class RealSystem:
     def open_reserve(self) -> Closable:
         return open(os.devnull, "rb")
 
+    def file_part(self, file: Any, offset: int, count: int) -> FilePart:
+        return FilePart(file, offset, count, by_kernel=hasattr(os, "sendfile"))
+
     def process_id(self) -> int:
         return os.getpid()
 
@@ -111,6 +122,52 @@ class RealSystem:
         import random  # Why here: five modules that only who retries needs; importing ropewalk stays cheap.
 
         return random
+
+
+class FilePart:
+    """A part of a regular file that waits to be sent in the place of its bytes.
+
+    It has a descriptor of its own, which goes with it: nobody needs to keep the file open, or to give anything back.
+
+    Args:   file: what `os.dup` takes the number of: has `fileno()`.
+            offset, count: which bytes of it.
+            by_kernel: whether the kernel copies them; else they are read and sent. Why not always: a simulated socket
+                is nothing to the kernel, and not every system or file has sendfile(2).
+    """
+
+    __slots__ = ("_by_kernel", "_fd", "_offset", "size")
+
+    def __init__(self, file: Any, offset: int, count: int, by_kernel: bool) -> None:
+        self._fd = -1
+        if not hasattr(os, "pread"):  # Windows
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self._fd = os.dup(file.fileno())
+        self._offset = offset
+        self._by_kernel = by_kernel
+        self.size = count
+
+    def __len__(self) -> int:
+        return self.size
+
+    def send_to(self, sock: Any, done: int) -> int:
+        """Send what comes after the first `done` bytes.
+
+        Returns: how many bytes the socket took; 0 if the file ends there, being shorter than it was.
+        """
+        offset, count = self._offset + done, self.size - done
+        if self._by_kernel:
+            try:
+                return os.sendfile(sock.fileno(), self._fd, offset, count)
+            except OSError as exc:
+                if exc.errno not in _NO_SENDFILE:
+                    raise
+                self._by_kernel = False
+        data = os.pread(self._fd, min(count, _READ_AT_ONCE), offset)
+        return int(sock.send(data)) if data else 0
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
 
 
 class LookUpThreads:

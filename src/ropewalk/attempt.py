@@ -66,7 +66,16 @@ class Attempt:
             keeper: told `made` and `ended`, never from within `__init__`.
     """
 
-    __slots__ = ("_connecting", "_is_cancelled", "_keeper", "_preparing", "_reason", "_watched", "protocol")
+    __slots__ = (
+        "_connecting",
+        "_is_cancelled",
+        "_keeper",
+        "_preparing",
+        "_reason",
+        "_watched",
+        "is_open",
+        "protocol",
+    )
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper: Keeper | None = keeper
@@ -76,6 +85,9 @@ class Attempt:
         self._preparing: Deferred[Any] | None = None
         # The stand-in, while its connection is open.
         self._watched: Watched | None = None
+        # Whether the connection is there. Why beside `made` and `ended`: while the user's connectionLost runs, it is not any
+        # more, and the keeper does not know; whoever awaited an answer goes on just then, and may ask for a connection.
+        self.is_open = False
         # Why it ends, once that is known; the first reason counts.
         self._reason: Failure | None = None
         self._is_cancelled = False
@@ -108,6 +120,10 @@ class Attempt:
 
     def opened(self, watched: Watched) -> None:
         self._watched = watched
+        self.is_open = True
+
+    def about_to_be_lost(self) -> None:
+        self.is_open = False
 
     def lost(self, reason: Failure) -> None:
         self._watched = None
@@ -211,6 +227,8 @@ class Watched:
 
     def connectionLost(self, reason: Failure) -> None:
         attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.about_to_be_lost()
         try:
             self.protocol.connectionLost(reason)
         finally:

@@ -39,6 +39,7 @@ class Connecting(ClientFactory[Any], Generic[P]):
 
     def __init__(self, factory: Any) -> None:
         self.factory = factory
+        # Let go with the result. Why: it has this for its factory, and nothing of a connection may stay behind it.
         self.connector: Any = None
         # Let go when it has fired. Why: it holds this factory, to be cancelled by.
         self._result: Deferred[P] | None = Deferred(self._cancelled)
@@ -81,6 +82,7 @@ class Connecting(ClientFactory[Any], Generic[P]):
     def made(self, protocol: P) -> None:
         """`connectionMade` has returned."""
         result, self._result = self._result, None
+        self.connector = None
         if result is not None:
             result.callback(protocol)
 
@@ -93,11 +95,12 @@ class Connecting(ClientFactory[Any], Generic[P]):
 
     def _tell(self, reason: Failure) -> None:
         result, self._result = self._result, None
+        self.connector = None
         if result is not None:
             result.errback(reason)
 
     def _cancelled(self, result: Deferred[P]) -> None:
-        connector, self._result = self.connector, None
+        connector, self.connector, self._result = self.connector, None, None
         result.errback(ConnectingCancelledError(connector.getDestination()))
         if connector.state == "connecting":
             connector.stopConnecting()

@@ -36,7 +36,7 @@ from ropewalk._net.resolve import Resolver, checked_host, port_number
 from ropewalk._net.resolvers import HostnameSource, NameResolver, SimpleSource
 from ropewalk._system import RealSystem, System
 from ropewalk.defer import Deferred
-from ropewalk.event import Event
+from ropewalk.event import Drained, Event
 from ropewalk.words import WORDS, Words
 
 _FOR_EVER = float("inf")
@@ -234,6 +234,20 @@ class Reactor:
         listening = Port(core, number, factory, backlog, checked_host(interface), options)
         listening.startListening()
         return listening
+
+    def drain(self, deadline: float | None) -> Deferred[Drained]:
+        """Drain every port: accept no more, let the connections that were accepted end, and after a deadline abort the rest.
+
+        Connections that this reactor has made are left alone: what is drained may need them to the end. It runs on.
+
+        Args:    deadline: seconds from now, 0 or more; None waits for ever. Raises, Order: as Port.drain.
+        Returns: a Deferred of `Drained(ended, aborted)` of all ports together. Cancelling it cancels what each port does.
+        """
+        from ropewalk._net.drain import drain_all  # Why here: only who drains needs it.
+
+        self._loop.check_thread_of("drain")
+        drained: Deferred[Drained] = drain_all(self._core, deadline)
+        return drained
 
     # ---- names ------------------------------------------------------------------------------------------------
 

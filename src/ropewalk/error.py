@@ -23,6 +23,7 @@ import builtins
 import errno
 import os
 import socket
+import threading
 from typing import Any
 
 from ropewalk.event import Attempt, Ended
@@ -471,3 +472,13 @@ class UnsupportedAddressFamily(Exception):
 
 class UnsupportedSocketType(Exception):
     """The reactor cannot work with a socket of this type."""
+
+
+def wrong_thread(asked: str, owner: int) -> RuntimeError:
+    """The error for a call, by its name, that was made in this thread while the reactor runs in thread `owner`."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    mine = threading.get_ident()
+    return RuntimeError(
+        f"{asked}: called from thread {names.get(mine, '?')!r} ({mine}), but the reactor runs in "
+        f"thread {names.get(owner, '?')!r} ({owner}); use reactor.callFromThread"
+    )

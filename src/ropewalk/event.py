@@ -16,7 +16,7 @@ with one loop; the keys of `details` are told beside each step below.
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Attempt", "Ended", "EndedBy", "Event", "Step"]
+__all__ = ["Attempt", "Drained", "Ended", "EndedBy", "Event", "Step"]
 
 
 class Step(StrEnum):
@@ -90,6 +90,17 @@ class Ended(NamedTuple):
     sent: int
     error: str | None = None
     errno: int | None = None
+
+
+class Drained(NamedTuple):
+    """What a drain comes to: how the connections ended that were there.
+
+    Args:   ended: how many ended by themselves: by the peer, by their protocol, or by an error.
+            aborted: how many were there still at the deadline, or when the reactor stopped.
+    """
+
+    ended: int
+    aborted: int
 
 
 class Attempt(NamedTuple):

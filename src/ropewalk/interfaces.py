@@ -46,6 +46,14 @@ class IHalfCloseableProtocol(Protocol):
         """All was sent after `loseWriteConnection`, FIN included; the peer still may send."""
 
 
+@runtime_checkable
+class IDrainableProtocol(Protocol):
+    """What a protocol adds that wants to know that its server is about to go: `Port.drain`."""
+
+    def connectionDraining(self) -> None:
+        """Finish what is under way, then close; after the deadline you are aborted. Once at most."""
+
+
 class IProtocolFactory(Protocol):
     """Makes protocols. Called by a port or a connector."""
 
@@ -319,6 +327,9 @@ class IListeningPort(Protocol):
     def stopListening(self) -> Any:
         """Listen no more; a Deferred tells when it is done."""
 
+    def drain(self, deadline: float | None) -> Any:
+        """Listen no more, and let the connections end, within that time; a Deferred tells how many did."""
+
     def getHost(self) -> Any:
         """The address listened on."""
 
@@ -341,6 +352,9 @@ class IReactorCore(Protocol):
 
     def crash(self) -> None:
         """Stop, and tell nobody."""
+
+    def drain(self, deadline: float | None) -> Any:
+        """Drain every port; a Deferred tells how many connections ended by themselves."""
 
     def iterate(self, delay: float = 0) -> None:
         """One turn."""

@@ -179,7 +179,7 @@ class Pool:
         pooled = self._given_back(protocol)
         if self._is_closed:
             self._close(pooled)
-        elif pooled.state is PooledState.USED:
+        elif pooled.state is PooledState.USED and pooled.attempt.is_open:
             pooled.step(PooledEvent.RELEASE)
             self._rest(pooled)
         self._serve()
@@ -230,7 +230,9 @@ class Pool:
         try:
             while self._coming < len(self._waiting):
                 if self._idle:
-                    self._reuse(self._idle.pop())
+                    pooled = self._idle.pop()
+                    if pooled.attempt.is_open:
+                        self._reuse(pooled)
                 elif len(self._open) < self._size:
                     self._connect()
                 else:

@@ -47,7 +47,8 @@ class Protocol:
 
     The engine calls makeConnection once, then dataReceived any number of times, then connectionLost once; nothing
     before, between or after. A protocol that also has the methods `readConnectionLost()` and `writeConnectionLost()`
-    keeps one direction open when the other has ended (interfaces.IHalfCloseableProtocol).
+    keeps one direction open when the other has ended (interfaces.IHalfCloseableProtocol); one that has the method
+    `connectionDraining()` is told when its server is drained (interfaces.IDrainableProtocol).
 
     Source: interfaces.IProtocol.
     """

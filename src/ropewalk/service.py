@@ -286,7 +286,7 @@ class ClientService(Service):
         """
         if self._state is ClientState.STOPPED:
             return fail(CancelledError())
-        if self._state is ClientState.CONNECTED and self._attempt is not None:
+        if self._state is ClientState.CONNECTED and self._attempt is not None and self._attempt.is_open:
             return succeed(self._attempt.protocol)
         waiting: Deferred[Any] = Deferred()
         self._waiting.append((waiting, failAfterFailures))

@@ -49,6 +49,8 @@ class Server(Factory[Any]):
         # The handlers that run, each with its stream.
         self._running: dict[Deferred[object], ByteStream] = {}
         self._is_cancelled: set[Deferred[object]] = set()
+        # The connections that are open; also those whose handler has ended, and which have still something to send.
+        self._open: set[ByteStream] = set()
         self._idle: list[Deferred[None]] = []
         self.port: Any = None
         self._trigger: Any = None
@@ -69,9 +71,10 @@ class Server(Factory[Any]):
         return len(self._running)
 
     def buildProtocol(self, addr: object) -> Pipe:
-        return Pipe(self._start, self._size)
+        return Pipe(self._start, self._size, self._lost)
 
     def _start(self, stream: ByteStream) -> None:
+        self._open.add(stream)
         running: Deferred[object] = Deferred.fromCoroutine(self._handler(stream))
         self._running[running] = stream
         if len(self._running) >= self._limit:
@@ -91,7 +94,14 @@ class Server(Factory[Any]):
             stream.transport.loseConnection()
         if len(self._running) < self._limit and self.port.connected:
             self.port.resumeProducing()
-        if not self._running:
+        self._tell_if_idle()
+
+    def _lost(self, stream: ByteStream) -> None:
+        self._open.discard(stream)
+        self._tell_if_idle()
+
+    def _tell_if_idle(self) -> None:
+        if not (self._running or self._open):
             idle, self._idle = self._idle, []
             for each in idle:
                 each.callback(None)
@@ -109,13 +119,17 @@ class Server(Factory[Any]):
             running.cancel()
 
     async def stop(self) -> None:
-        """Accept no more, cancel every handler, and wait until all have ended and their connections are closed."""
+        """Accept no more, cancel every handler, and wait until all have ended and every connection is closed.
+
+        What a handler has left to be sent is sent; a peer that takes nothing of it is given up after the transport's
+        `closeTimeout`.
+        """
         trigger, self._trigger = self._trigger, None
         if trigger is not None:
             self.port.reactor.removeSystemEventTrigger(trigger)
         await self.port.stopListening()
         self.cancelAll()
-        if self._running:
+        if self._running or self._open:
             waiting: Deferred[None] = Deferred()
             self._idle.append(waiting)
             await waiting

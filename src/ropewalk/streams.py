@@ -2,7 +2,7 @@
 
     stream = await streams.open("tcp:example.org:80")
     async with stream:
-        await stream.write(b"hello\n")
+        await stream.write(b"hello\\n")
         async for line in stream.lines():
             ...
 
@@ -314,11 +314,18 @@ class Pipe(Protocol):
     """The protocol under a ByteStream: hands on what comes.
 
     Args: made: called with the stream when it is connected.
+          lost: called with the stream when it has ended, after all who wait for something of it.
     """
 
-    def __init__(self, made: Callable[[ByteStream], object] | None = None, buffer: int = BUFFER) -> None:
+    def __init__(
+        self,
+        made: Callable[[ByteStream], object] | None = None,
+        buffer: int = BUFFER,
+        lost: Callable[[ByteStream], object] | None = None,
+    ) -> None:
         self._made = made
         self._size = buffer
+        self._lost = lost
         self.stream: ByteStream | None = None
 
     def connectionMade(self) -> None:
@@ -331,6 +338,7 @@ class Pipe(Protocol):
         self.stream.came(data)
 
     def readConnectionLost(self) -> None:
+        """The peer has ended its side: who reads is told so, behind what came before."""
         assert self.stream is not None
         self.stream.ended()
 
@@ -342,6 +350,8 @@ class Pipe(Protocol):
         stream, self.stream = self.stream, None
         if stream is not None:
             stream.gone(reason.value)
+            if self._lost is not None:
+                self._lost(stream)
 
 
 def check(name: str, value: int, least: int = 1) -> None:

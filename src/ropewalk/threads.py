@@ -15,6 +15,8 @@ from ropewalk.defer import Deferred, maybeDeferred
 from ropewalk.failure import Failure
 from ropewalk.task import currentReactor
 
+__all__ = ["blockingCallFromThread", "callMultipleInThread", "deferToThread", "deferToThreadPool"]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,22 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
     yield start
     for child in reversed(children):
         child.end()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Why: a shell's background jobs ignore SIGINT, their children inherit that, and then Ctrl-C is no way to end one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nobody listens, and nobody will."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture

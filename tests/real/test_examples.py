@@ -1,93 +1,23 @@
 """The examples do what their first lines say, run as processes of their own, as a reader would run them."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-LIMIT = 30  # seconds after which an example that hangs fails its test
+from tests.real.counterparts import exchanged
+from tests.real.example import EXAMPLES, LIMIT, output_of, port_of, read_until, started
 
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """Why: a shell's background jobs ignore SIGINT, their children inherit that, and then Ctrl-C is no way to end one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def started(name, *words):
-    """The example as a running process; whatever happens, it is ended when the block is left."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-u", str(EXAMPLES / name), *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    guard = threading.Timer(LIMIT, process.kill)
-    guard.start()
-    try:
-        yield process
-    finally:
-        guard.cancel()
-        guard.join()
-        if process.poll() is None:
-            process.kill()
-        process.stdout.close()
-        process.wait()
-
-
-def port_of(process):
-    line = process.stdout.readline()
-    found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+)\n", line)
-    assert found, line
-    return int(found[1])
-
-
-def read_until(process, pattern):
-    """The first line that matches; the lines before it are passed over."""
-    for line in process.stdout:
-        if re.search(pattern, line):
-            return line
-    raise AssertionError(f"it ended without saying {pattern!r}")
-
-
-def output_of(name, *words):
-    with started(name, *words) as process:
-        out = process.stdout.read()
-        assert process.wait() == 0, out
-    return out
-
-
-def everything(sock):
-    chunks = []
-    while chunk := sock.recv(65536):
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def exchanged(sock, data):
-    """Send the data and its end, while everything that comes back is read."""
-
-    def send():
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-
-    writer = threading.Thread(target=send)
-    writer.start()
-    came_back = everything(sock)
-    writer.join()
-    return came_back
+pytestmark = pytest.mark.usefixtures("interruptible")
 
 
 @pytest.fixture
@@ -96,15 +26,8 @@ def echo():
         yield port_of(process)
 
 
-@pytest.fixture
-def refusing():
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
-def test_every_example_is_run_here():
-    told = Path(__file__).read_text()
+def test_every_example_is_run_by_a_test():
+    told = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     for example in EXAMPLES.glob("*.py"):
         assert f'"{example.name}"' in told
 
@@ -176,47 +99,70 @@ def test_reconnecting_client_comes_back_when_its_server_does():
             assert client.wait() == 0
 
 
-def test_proxy_carries_both_directions_whole_and_hands_on_each_end(echo):
-    data = os.urandom(5_000_000)
-    with started("proxy.py", 0, "localhost", echo) as proxy:
-        with socket.create_connection(("127.0.0.1", port_of(proxy)), LIMIT) as sock:
+class Answering(BaseHTTPRequestHandler):
+    """Answers with the port it was asked at, well or not."""
+
+    protocol_version = "HTTP/1.1"  # so that connections stay
+
+    def do_GET(self):
+        body = b"%d" % self.server.server_port
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", len(body))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words):
+        pass
+
+
+@contextmanager
+def web_server():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.status = 200
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def answer_from(port):
+    """The port that the web server tells, and the connection, still open."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+    connection.request("GET", "/")
+    return int(connection.getresponse().read()), connection
+
+
+def test_load_balancer_gives_by_weight_and_leaves_out_who_answers_badly():
+    with web_server() as one, web_server() as other:
+        places = f"127.0.0.1:{one.server_port}=3", f"127.0.0.1:{other.server_port}"
+        with started("load_balancer.py", 0, *places) as balancer:
+            port = port_of(balancer)
+            answered = Counter()
+            with ExitStack() as opened:
+                for _ in range(8):
+                    who, connection = answer_from(port)
+                    opened.callback(connection.close)
+                    answered[who] += 1
+            assert answered == {one.server_port: 6, other.server_port: 2}
+            one.status = 500
+            assert "it answers, but says False" in read_until(balancer, f":{one.server_port} is down")
+            for _ in range(5):
+                who, connection = answer_from(port)
+                connection.close()
+                assert who == other.server_port
+            one.status = 200
+            read_until(balancer, f":{one.server_port} is up")
+            balancer.send_signal(signal.SIGTERM)
+            assert balancer.wait() == 0
+
+
+def test_load_balancer_lets_what_is_under_way_end(echo):
+    with started("load_balancer.py", 0, f"localhost:{echo}") as balancer:
+        with socket.create_connection(("127.0.0.1", port_of(balancer)), LIMIT) as sock:
+            sock.sendall(b"x")
+            assert sock.recv(1) == b"x"
+            balancer.send_signal(signal.SIGINT)
+            data = os.urandom(5_000_000)
             assert exchanged(sock, data) == data
-
-
-def test_proxy_holds_back_a_client_whose_target_does_not_read():
-    with socket.create_server(("127.0.0.1", 0)) as target:
-        with started("proxy.py", 0, "127.0.0.1", target.getsockname()[1]) as proxy:
-            with socket.create_connection(("127.0.0.1", port_of(proxy)), LIMIT) as client:
-                accepted, _ = target.accept()
-                with accepted:
-                    client.settimeout(0.5)
-                    sent = 0
-                    with pytest.raises(TimeoutError):
-                        while sent < 200_000_000:
-                            sent += client.send(bytes(65536))
-                    accepted.settimeout(LIMIT)
-                    client.settimeout(LIMIT)
-                    client.shutdown(socket.SHUT_WR)
-                    assert len(everything(accepted)) == sent
-
-
-def test_proxy_sends_a_client_away_whose_target_is_not_there(refusing):
-    with started("proxy.py", 0, "127.0.0.1", refusing) as proxy:
-        # Why connecting is inside: on a busy machine the reset is there before the kernel's "connected" was read.
-        with pytest.raises(ConnectionResetError):
-            with socket.create_connection(("127.0.0.1", port_of(proxy)), LIMIT) as client:
-                client.recv(1)
-        assert "ECONNREFUSED" in read_until(proxy, "^no target: ")
-
-
-def test_proxy_hands_on_a_reset():
-    with socket.create_server(("127.0.0.1", 0)) as target:
-        with started("proxy.py", 0, "127.0.0.1", target.getsockname()[1]) as proxy:
-            with socket.create_connection(("127.0.0.1", port_of(proxy)), LIMIT) as client:
-                client.sendall(b"x")
-                accepted, _ = target.accept()
-                assert accepted.recv(1) == b"x"
-                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                accepted.close()
-                with pytest.raises(ConnectionResetError):
-                    client.recv(1)
+        assert balancer.wait() == 0

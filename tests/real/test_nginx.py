@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,33 +11,9 @@ import pytest
 
 from ropewalk import ClientFactory, Deferred, Protocol
 from ropewalk.error import ConnectionDone
-from tests.real.counterparts import LIMIT, free_port, program, run
+from tests.real.counterparts import free_port, program, run, start_nginx, takes_uploads
 
 MIB = 1 << 20
-# Why no daemon and one process: the test ends what it started, by its id.
-CONFIGURATION = """
-daemon off;
-master_process off;
-{user}
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    client_max_body_size 200m;
-    sendfile on;
-    server {{
-        listen 127.0.0.1:{port};
-        root {folder}/files;
-        {uploads}
-    }}
-}}
-"""
 
 
 @pytest.fixture
@@ -47,11 +22,6 @@ def files(tmp_path: Path) -> Path:
     folder = tmp_path / "files"
     folder.mkdir()
     return folder
-
-
-def takes_uploads(path: str) -> bool:
-    told = subprocess.run([path, "-V"], capture_output=True, text=True, timeout=LIMIT, check=True)
-    return "http_dav_module" in told.stderr
 
 
 @pytest.fixture
@@ -63,13 +33,8 @@ def upload_port(port):
 
 @pytest.fixture
 def port(start, files, tmp_path):
-    path = program("nginx")
     port = free_port()
-    user = "user root;" if os.getuid() == 0 else ""
-    uploads = "location /put/ { dav_methods PUT; create_full_put_path on; }" if takes_uploads(path) else ""
-    file = tmp_path / "nginx.conf"
-    file.write_text(CONFIGURATION.format(folder=tmp_path, port=port, user=user, uploads=uploads))
-    start(path, "-c", str(file), "-p", str(tmp_path), "-e", "stderr").listens_on(port)
+    start_nginx(start, tmp_path, port)
     return port
 
 

@@ -1,33 +1,28 @@
-"""A real redis-server, spoken to through connectTCP; killed and restarted under a reconnecting client."""
+"""A real redis-server, spoken to by the protocol of examples/redis_client.py; killed and restarted under its clients.
+
+Over connectTCP, a reconnecting factory, a ClientService and a Pool; and the example itself, as a process of its own.
+"""
 
 from __future__ import annotations
 
-import itertools
 import random
+import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
+from hiredis import ProtocolError, ReplyError
 
-from ropewalk import ClientFactory, Deferred, ReconnectingClientFactory
-from ropewalk.error import ConnectionDone, ConnectionLost
-from tests.real.counterparts import free_port, program, run
-from tests.real.resp import RedisError, Replies, Resp
-
-TEXT = b"+OK\r\n:42\r\n$5\r\na\r\nb\n\r\n$0\r\n\r\n$-1\r\n*3\r\n:1\r\n*2\r\n+a\r\n$1\r\nb\r\n*0\r\n-ERR no\r\n+end\r\n"
-REPLIES = [b"OK", 42, b"a\r\nb\n", b"", None, [1, [b"a", b"b"], []], "ERR no", b"end"]
-
-
-def plain(replies):
-    return [str(each) if isinstance(each, RedisError) else each for each in replies]
-
-
-def test_the_parser_gives_the_same_replies_however_the_bytes_are_cut():
-    assert plain(Replies().feed(TEXT)) == REPLIES
-    for size in range(1, len(TEXT)):
-        parser = Replies()
-        pieces = [TEXT[at : at + size] for at in range(0, len(TEXT), size)]
-        assert plain(itertools.chain.from_iterable(map(parser.feed, pieces))) == REPLIES
+from examples.redis_client import Redis
+from ropewalk import ClientFactory, Deferred, Factory, Protocol, ReconnectingClientFactory, task
+from ropewalk.endpoints import HostnameEndpoint
+from ropewalk.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError
+from ropewalk.pool import Pool
+from ropewalk.service import ClientService, backoffPolicy
+from ropewalk.task import deferLater
+from tests.real.counterparts import LIMIT, free_port, program, run
+from tests.real.example import read_until, started
 
 
 @pytest.fixture
@@ -54,8 +49,9 @@ def drive(reactor, port, story, factory=None):
     """Run `await story(client)` with a client that is connected, then stop."""
     told = []
 
-    class Told(Resp):
+    class Told(Redis):
         def connectionMade(self):
+            super().connectionMade()
             if not told:
                 told.append(Deferred.fromCoroutine(story(self)).addBoth(ended))
 
@@ -82,7 +78,7 @@ def test_ping_and_errors_are_answered_in_order(reactor, port, start_redis):
     async def story(redis):
         answers = [redis.command(b"PING"), redis.command(b"NO SUCH"), redis.command(b"ECHO", b"\r\n\0\xff")]
         assert await answers[0] == b"PONG"
-        with pytest.raises(RedisError, match="unknown command"):
+        with pytest.raises(ReplyError, match="unknown command"):
             await answers[1]
         assert await answers[2] == b"\r\n\0\xff"
         return "told"
@@ -135,8 +131,9 @@ def test_commands_resume_after_the_server_was_killed_and_started_again(reactor, 
     child = start_redis()
     waiting = []
 
-    class Client(Resp):
+    class Client(Redis):
         def connectionMade(self):
+            super().connectionMade()
             self.factory.resetDelay()
             if waiting:
                 waiting.pop().callback(self)
@@ -168,11 +165,6 @@ def test_commands_resume_after_the_server_was_killed_and_started_again(reactor, 
         waiting.append(Deferred())
         return waiting[0]
 
-    def elapsed(seconds):
-        waiting_for = Deferred()
-        reactor.callLater(seconds, waiting_for.callback, None)
-        return waiting_for
-
     factory = Again()
 
     async def story():
@@ -190,7 +182,7 @@ def test_commands_resume_after_the_server_was_killed_and_started_again(reactor, 
                 await unanswered
             failed = factory.told.count("failed")
             while factory.told.count("failed") < failed + 2:
-                await elapsed(0.005)
+                await deferLater(reactor, 0.005)
             child = start_redis()
             redis = await following
             assert await redis.command(b"PING") == b"PONG"
@@ -208,3 +200,131 @@ def test_commands_resume_after_the_server_was_killed_and_started_again(reactor, 
     assert factory.told[-1] == "stop"
     assert factory.told.count("start") == factory.told.count("stop") == 1
     assert factory.numPorts == 0
+
+
+async def outcome(deferred):
+    try:
+        return await deferred
+    except Exception as error:
+        return error
+
+
+def test_with_a_pool_what_was_under_way_fails_when_the_server_is_killed_and_what_follows_succeeds(
+    port, start_redis
+):
+    child = start_redis()
+    asleep = []
+
+    async def count(pool):
+        async with pool.connection() as redis:
+            return await redis.pipeline(*[("INCR", "count")] * 10)
+
+    async def sleep_in(pool):
+        async with pool.connection() as redis:
+            asleep.append(redis)
+            await redis.command("BLPOP", "nothing", 0)
+
+    async def story(reactor):
+        nonlocal child
+        pool = Pool(HostnameEndpoint(reactor, "127.0.0.1", port), Factory.forProtocol(Redis), size=3)
+        assert await count(pool) == list(range(1, 11))
+        sleepers = [Deferred.fromCoroutine(sleep_in(pool)) for _ in range(5)]
+        while len(asleep) < 3:  # the other two wait for a place
+            await deferLater(reactor, 0.005)
+        child.end(signal.SIGKILL)
+        outcomes = [await outcome(each) for each in sleepers]
+        assert all(isinstance(each, ConnectionDone | ConnectionLost) for each in outcomes[:3]), outcomes
+        assert all(isinstance(each, ConnectionRefusedError) for each in outcomes[3:]), outcomes
+        assert isinstance(await outcome(count(pool)), ConnectionRefusedError)
+        child = start_redis()
+        assert await count(pool) == list(range(11, 21)), "what redis had acknowledged is there again"
+        await pool.close()
+
+    task.run(story)
+
+
+def test_with_a_ClientService_there_is_a_connection_again_when_the_server_is(port, start_redis):
+    child = start_redis()
+
+    async def story(reactor):
+        nonlocal child
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
+        service = ClientService(endpoint, Factory.forProtocol(Redis), backoffPolicy(0.01, 0.02))
+        service.startService()
+        first = await service.whenConnected()
+        unanswered = first.command("BLPOP", "nothing", 0)
+        child.end(signal.SIGKILL)
+        assert isinstance(await outcome(unanswered), ConnectionDone | ConnectionLost)
+        assert isinstance(await outcome(first.command("PING")), ConnectionDone | ConnectionLost)
+        child = start_redis()
+        second = await service.whenConnected()
+        assert second is not first
+        assert await second.command("PING") == b"PONG"
+        await service.stopService()
+
+    task.run(story)
+
+
+def test_a_server_that_answers_no_more_fails_what_waits_for_it(port, start_redis):
+    """Its connection stays up; the command that has waited too long ends it, so that no reply can come for another."""
+    child = start_redis()
+
+    class Hasty(Redis):
+        patience = 0.5
+
+    async def story(reactor):
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", port)
+        redis = await endpoint.connect(Factory.forProtocol(Hasty))
+        assert await redis.command("SET", "key", 1) == b"OK"
+        child.process.send_signal(signal.SIGSTOP)
+        try:
+            first = redis.command("GET", "key")
+            await deferLater(reactor, 0.1)
+            second = redis.command("GET", "key")
+            assert isinstance(await outcome(first), TimeoutError)
+            assert isinstance(await outcome(second), ConnectionAborted)
+            assert isinstance(await outcome(redis.command("GET", "key")), ConnectionAborted)
+        finally:
+            child.process.send_signal(signal.SIGCONT)
+        again = await endpoint.connect(Factory.forProtocol(Hasty))
+        assert await again.command("GET", "key") == b"1"
+        again.transport.loseConnection()
+
+    task.run(story)
+
+
+def test_what_is_not_RESP_fails_what_waits_and_is_logged(caplog):
+    class Talks(Protocol):
+        def connectionMade(self):
+            self.transport.write(b"who are you?\r\n")
+
+    async def story(reactor):
+        listening = reactor.listenTCP(0, Factory.forProtocol(Talks), interface="127.0.0.1")
+        endpoint = HostnameEndpoint(reactor, "127.0.0.1", listening.getHost().port)
+        redis = await endpoint.connect(Factory.forProtocol(Redis))
+        assert isinstance(await outcome(redis.command("PING")), ProtocolError)
+
+    task.run(story)
+    assert "ProtocolError" in caplog.text
+
+
+def counted(client, pattern):
+    return int(re.match(r"counted (\d+)", read_until(client, pattern))[1])
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_the_example_goes_on_counting_when_its_server_was_killed_and_started_again(port, start_redis):
+    child = start_redis()
+    with started("redis_client.py", "127.0.0.1", port, 0.1) as client:
+        counted(client, r"^counted [1-9]\d* $")
+        child.end(signal.SIGKILL)
+        before = counted(client, "in trouble: .*ECONNREFUSED")
+        start_redis()
+        while (after := counted(client, "^counted")) == before:
+            pass
+        client.send_signal(signal.SIGINT)
+        after = max([after, *(int(line.split()[1]) for line in client.stdout)])
+        assert client.wait() == 0
+    command = [program("redis-cli"), "-p", str(port), "GET", "rope:count"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert int(done.stdout) >= after, "what was acknowledged was done"

@@ -413,6 +413,8 @@ reactor.run()
 def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
     """Silent corruption elsewhere; here each asking raises, and the connection goes on as if nothing had happened."""
     told = []
+    late = reactor.callLater(1000, int)
+    due = late.getTime()
 
     class Echo(Protocol):
         def dataReceived(self, data):
@@ -434,6 +436,9 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
                 transport.resumeProducing,
                 lambda: transport.registerProducer(self, True),
                 lambda: reactor.callLater(0, int),
+                late.cancel,
+                lambda: late.delay(1),
+                lambda: late.reset(1),
                 lambda: reactor.connectTCP("127.0.0.1", 1, ClientFactory()),
                 lambda: reactor.listenTCP(0, ServerFactory()),
                 listening.stopListening,
@@ -461,7 +466,9 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
     run(reactor)
     *refused, heard = told
     assert heard == b"still there"
-    assert len(refused) == 18
+    assert late.active() and late.getTime() == due
+    late.cancel()  # nobody runs it now
+    assert len(refused) == 21
     for text in refused:
         assert "'the wrong one'" in text
         assert threading.current_thread().name in text

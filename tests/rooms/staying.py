@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ropewalk import Factory, Protocol
@@ -41,12 +42,14 @@ class Client(Protocol):
 
     def __init__(self) -> None:
         self.received = b""
+        self.whenLost: Callable[[], object] = lambda: None
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
 
     def connectionLost(self, reason: Any) -> None:
         self.reason = reason
+        self.whenLost()
 
 
 class Clients(Factory[Any]):

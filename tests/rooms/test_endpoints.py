@@ -308,17 +308,16 @@ def test_what_has_failed_or_ended_is_freed_without_the_collector() -> None:
     gc.disable()
     try:
         for port in (7, 9):
-            connecting = HostnameEndpoint(client.reactor, "server", port).connect(
-                ClientFactory.forProtocol(Protocol)
-            )
+            factory = ClientFactory.forProtocol(Protocol)
+            connecting = HostnameEndpoint(client.reactor, "server", port).connect(factory)
             found = outcome(connecting)
             sim.run(until=sim.now + 5)
-            gone = weakref.ref(connecting)
+            gone: list[Any] = [weakref.ref(connecting), weakref.ref(factory)]
             if port == 7:
                 found[0].transport.abortConnection()
                 sim.run(until=sim.now + 5)
-            del connecting, found
-            assert gone() is None
+            del connecting, factory, found
+            assert [each() for each in gone] == [None, None]
     finally:
         gc.enable()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import gzip
 import io
 import logging
 import os
+import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -469,6 +472,130 @@ def test_a_hard_limit_that_a_chunk_oversteps_fails_it_at_once() -> None:
     assert scene.sink.received == b""
 
 
+# ---- by the transport itself -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(LONG)
+    return path
+
+
+LONG = CONTENT * 10
+
+
+def test_a_regular_file_is_not_read_but_left_to_the_transport(path: Path) -> None:
+    results: list[Any] = []
+    with path.open("rb") as file:
+        file.seek(77)
+
+        def go(source: Any) -> None:
+            source.transport.write(b"before;")
+            sent = sendFile(source.transport, file, 5, 3_000_000)
+            sent.addCallback(lambda count: source.transport.write(b";after"))
+            sent.addBoth(results.append)
+            source.transport.loseConnection()
+
+        scene = Scene(go).finish()
+        assert file.tell() == 77
+    assert scene.sink.received == b"before;" + LONG[5:3_000_005] + b";after"
+    assert results == [None]
+
+
+@pytest.mark.parametrize("offset", [0, len(LONG) - 3, len(LONG), len(LONG) + 1])
+def test_a_regular_file_is_sent_to_its_end(path: Path, offset: int) -> None:
+    results: list[Any] = []
+    with path.open("rb", buffering=0) as file:
+        scene = Scene(lambda source: results.append(sendFile(source.transport, file, offset))).finish()
+    assert scene.sink.received == LONG[offset:]
+    assert results_of(results[0]) == [len(LONG[offset:])]
+
+
+@pytest.mark.parametrize("count", [None, len(LONG)])
+def test_a_file_that_becomes_shorter_on_its_way_ends_there(path: Path, count: int | None) -> None:
+    results: list[Any] = []
+    with path.open("rb") as file:
+
+        def go(source: Any) -> None:
+            results.append(sendFile(source.transport, file, 0, count))
+
+        scene = Scene(go, is_deaf=True)
+        scene.sim.advance(5)
+        os.truncate(path, 200_000)
+        held = scene.source.transport.bytesSent
+        scene.sink.transport.resumeProducing()
+        scene.finish()
+    kept = max(held, 200_000)
+    assert scene.sink.received == LONG[:kept]
+    [result] = results_of(results[0])
+    if count is None:
+        assert result == kept
+    else:
+        assert result.check(EOFError)
+        assert f"after {kept} of {count} bytes" in result.getErrorMessage()
+
+
+def test_where_no_descriptor_is_left_the_file_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(fd: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    results: list[Any] = []
+    with path.open("rb") as file:
+
+        def go(source: Any) -> None:
+            monkeypatch.setattr(os, "dup", none_left)
+            results.append(sendFile(source.transport, file))
+
+        scene = Scene(go).finish()
+    assert scene.sink.received == LONG
+    assert results_of(results[0]) == [len(LONG)]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "/proc"])
+def test_a_file_whose_descriptor_does_not_tell_what_is_read_is_read(tmp_path: Path, kind: str) -> None:
+    packed = tmp_path / "file.gz"
+    packed.write_bytes(gzip.compress(LONG))
+    opener, name = {"gzip": (gzip.open, packed), "/proc": (open, "/proc/self/maps")}[kind]
+    with opener(name, "rb") as opened:  # type: ignore[operator]
+        file: Any = opened
+        scene = Scene(lambda source: sendFile(source.transport, file)).finish()
+        file.seek(0)
+        assert scene.sink.received[:40] == file.read(40)
+    assert len(scene.sink.received) > 500
+
+
+def test_the_hard_limit_is_for_what_is_in_memory(path: Path) -> None:
+    results: list[Any] = []
+    with path.open("rb") as file:
+
+        def go(source: Any) -> None:
+            results.append(sendFile(source.transport, file))
+            source.transport.loseConnection()
+
+        scene = Scene(go, highWater=1000, hardLimit=2000).finish()
+    assert scene.sink.received == LONG
+    assert results_of(results[0]) == [len(LONG)]
+
+
+def test_writeFile_needs_the_file_no_longer_and_refuses_what_makes_no_sense(path: Path) -> None:
+    def go(source: Any) -> None:
+        with path.open("rb") as file:
+            source.transport.write(b"a")
+            source.transport.writeFile(file, 1, 3)
+            source.transport.write(b"b")
+            source.transport.writeFile(file, 0, 0)
+            for offset, count in ((-1, 2), (2, -1)):
+                with pytest.raises(ValueError, match=f"offset={offset}, count={count}"):
+                    source.transport.writeFile(file, offset, count)
+
+    scene = Scene(go).finish()
+    assert scene.sink.received == b"a" + LONG[1:4] + b"b"
+    with path.open("rb") as file:
+        scene.source.transport.writeFile(file, 0, 10)  # type: ignore[attr-defined]
+    assert scene.source.transport.bytesBuffered == 0  # type: ignore[attr-defined]
+
+
 def test_a_write_into_the_middle_of_a_file_is_noticed_and_the_connection_aborted() -> None:
     results: list[Any] = []
 
@@ -615,7 +742,8 @@ def test_through_a_storm_a_file_arrives_whole_or_its_Deferred_fails(simulation: 
         def connectionMade(self) -> None:
             begun.append(1)
             self.transport.write(b"head;")
-            sent = sendFile(self.transport, io.BytesIO(CONTENT))
+            # Every other one by the transport itself.
+            sent = sendFile(self.transport, on_disk if len(begun) % 2 else io.BytesIO(CONTENT))
             sent.addBoth(outcomes.append)
             self.transport.loseConnection()
 
@@ -632,7 +760,9 @@ def test_through_a_storm_a_file_arrives_whole_or_its_Deferred_fails(simulation: 
     server.onStart(lambda reactor: reactor.listenTCP(7, serves))
     simulation.host("client").onStart(lambda reactor: reactor.connectTCP("server", 7, asks))
     storm = simulation.storm(15, every=2, kinds=("cut", "delay", "loss", "reset", "short", "pause"))
-    simulation.run(until=storm.ends + 90)
+    with tempfile.TemporaryFile(buffering=0) as on_disk:
+        on_disk.write(CONTENT)
+        simulation.run(until=storm.ends + 90)
     whole = b"head;" + CONTENT
     for sink in sinks:
         assert whole.startswith(sink.received)
@@ -645,10 +775,20 @@ def test_through_a_storm_a_file_arrives_whole_or_its_Deferred_fails(simulation: 
 
 
 @pytest.mark.parametrize("poller", ["epoll", "poll", "select"])
-def test_a_real_file_over_a_real_connection(poller: str, tmp_path: Path) -> None:
+def test_a_real_file_over_a_real_connection(
+    poller: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(CONTENT * 9)
     results: list[Any] = []
+    copied: list[int] = []
+    by_kernel = os.sendfile
+
+    def watched(*args: Any) -> int:
+        copied.append(by_kernel(*args))
+        return copied[-1]
+
+    monkeypatch.setattr(os, "sendfile", watched)
     with Reactor(poller=poller) as reactor, path.open("rb") as file:
         sink = Sink()
 
@@ -677,3 +817,4 @@ def test_a_real_file_over_a_real_connection(poller: str, tmp_path: Path) -> None
         reactor.run()
     assert sink.received == b"before;" + (CONTENT * 9)[3:3_000_003] + b";after"
     assert results == [3_000_000]
+    assert sum(copied) == 3_000_000

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ropewalk import ClientFactory, Factory, Protocol, ReconnectingClientFactory, TCPOptions
+from ropewalk import ClientFactory, Drained, Factory, Protocol, ReconnectingClientFactory, TCPOptions
 from ropewalk.address import IPv4Address, IPv6Address
 from ropewalk.error import (
     CannotListenError,
@@ -511,6 +511,18 @@ def test_a_port_on_any_interface_can_be_dialed(reactor, interface):
     assert protocol.transport.getHost().port == port.getHost().port
     if interface not in ("", "::"):
         assert protocol.transport.getHost().host == interface
+
+
+def test_a_reactor_of_the_test_s_drains_as_any_does(reactor):
+    reactor.listenTCP(8080, Servers())
+    peers = [reactor.dialServer(8080)[1] for _ in range(2)]
+    results = []
+    reactor.drain(5).addCallback(results.append)
+    peers[0].finish()
+    reactor.advance(4.9)
+    assert results == []
+    reactor.advance(0.2)
+    assert results == [Drained(ended=1, aborted=1)]
 
 
 def test_who_dials_may_say_where_it_comes_from(reactor):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ropewalk._net.outbox import _JOIN_LIMIT, _OFFER_LIMIT, Outbox
+from ropewalk._system import FilePart
 
 PLENTY = 1024
 
@@ -134,6 +139,101 @@ def test_offering_changes_nothing():
     box = box_of(b"ab", b"cd")
     assert box.next(PLENTY) == box.next(PLENTY) == b"abcd"
     assert box.size == 4
+
+
+# ---- parts of files -------------------------------------------------------------------------------------------------
+
+
+class Taker:
+    """A socket that takes so many bytes of each send."""
+
+    def __init__(self, most):
+        self.most = most
+        self.taken = b""
+
+    def send(self, data):
+        self.taken += data[: self.most]
+        return len(data[: self.most])
+
+
+@pytest.fixture
+def part(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+
+    def made(offset=0, count=10):
+        with path.open("rb") as file:
+            return FilePart(file, offset, count, by_kernel=False)
+
+    made.path = path
+    return made
+
+
+def test_a_part_of_a_file_is_offered_by_itself_and_nothing_is_joined_across_it(part):
+    middle = part()
+    box = box_of(b"ab", b"cd", middle, b"ef", b"gh")
+    assert box.size == 18 and box.held() == 8
+    assert box.next(PLENTY) == b"abcd"
+    box.went(3)
+    assert box.held() == 5
+    box.went(1)
+    assert box.next(PLENTY) is middle
+    box.went(4)
+    assert (box.next(PLENTY), box.offset, box.size, box.held()) == (middle, 4, 10, 4)
+    box.went(6)
+    assert box.next(PLENTY) == b"efgh"
+
+
+def test_large_chunks_before_a_part_of_a_file_are_gathered_up_to_it(part):
+    chunk = b"x" * 20_000
+    assert box_of(chunk, chunk, part(), chunk).next(PLENTY) == [chunk, chunk]
+
+
+def test_a_part_whose_file_has_become_shorter_is_cut_and_what_is_behind_it_comes_next(part):
+    box = box_of(part(2, 8), b"behind")
+    taker = Taker(3)
+    box.went(box.next(PLENTY).send_to(taker, box.offset))
+    part.path.write_bytes(b"01234")
+    assert box.next(PLENTY).send_to(taker, box.offset) == 0
+    box.cut()
+    assert (taker.taken, box.size, box.offset) == (b"234", 6, 0)
+    assert box.next(PLENTY) == b"behind"
+
+
+def test_a_part_has_a_descriptor_of_its_own_that_goes_with_it(part):
+    before = len(os.listdir("/dev/fd"))
+    box = box_of(part(), part())
+    assert len(os.listdir("/dev/fd")) == before + 2
+    box.went(10)
+    assert len(os.listdir("/dev/fd")) == before + 1
+    box.clear()
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_file_the_kernel_cannot_copy_from_is_read(part, monkeypatch):
+    asked = []
+
+    def refuses(out, source, offset, count):
+        asked.append((offset, count))
+        raise OSError(errno.EINVAL, "no such call here")
+
+    monkeypatch.setattr(os, "sendfile", refuses)
+    with part.path.open("rb") as file, socket.socket() as taker:
+        piece = FilePart(file, 1, 8, by_kernel=True)
+        for error in (errno.EAGAIN, errno.EIO):
+            monkeypatch.setattr(
+                os, "sendfile", lambda *_, error=error: (_ for _ in ()).throw(OSError(error, ""))
+            )
+            with pytest.raises(OSError) as raised:
+                piece.send_to(taker, 0)
+            assert raised.value.errno == error
+        monkeypatch.setattr(os, "sendfile", refuses)
+        mine, theirs = socket.socketpair()
+        with mine, theirs:
+            assert piece.send_to(mine, 2) == 6
+            assert piece.send_to(mine, 7) == 1
+            assert theirs.recv(100) == b"3456788"
+    assert asked == [(3, 6)]
 
 
 # ---- bytes in are bytes out -----------------------------------------------------------------------------------------

@@ -178,6 +178,29 @@ def test_one_that_is_lost_in_use_frees_its_place_at_once_and_is_still_released()
     ended(scene, pool)
 
 
+@pytest.mark.parametrize("how", ["released", "discarded", "idle"])
+def test_one_that_is_about_to_be_told_of_its_loss_is_given_to_nobody(how: str) -> None:
+    """Whoever awaits an answer goes on within connectionLost, before the pool knows; and gives back, or asks, at once."""
+    scene = Scene()
+    pool = pool_of(scene, size=1)
+    (first,) = acquired(scene, pool)
+    if how == "idle":
+        pool.release(first)
+    asked: list[list[Any]] = []
+
+    def lost() -> None:
+        if how != "idle":
+            pool.release(first) if how == "released" else pool.discard(first)
+        asked.append(outcome(pool.acquire()))
+
+    first.whenLost = lost
+    scene.peers.live[0].transport.abortConnection()
+    scene.go(1)
+    assert asked == [[scene.clients.built[1]]]
+    pool.release(asked[0][0])
+    ended(scene, pool)
+
+
 def test_an_idle_one_is_closed_after_its_time_and_not_before() -> None:
     scene = Scene()
     pool = pool_of(scene, idle=10)

@@ -162,6 +162,22 @@ def test_it_comes_back_when_the_connection_is_lost() -> None:
     scene.leave()
 
 
+def test_who_is_told_of_the_loss_by_the_protocol_does_not_get_that_connection_again() -> None:
+    """Whoever awaits an answer goes on within connectionLost, before the service knows; and then asks it at once."""
+    scene = Scene()
+    service = ClientService(scene.endpoint, scene.clients)
+    service.startService()
+    scene.go(1)
+    (first,) = scene.clients.built
+    asked: list[list[Any]] = []
+    first.whenLost = lambda: asked.append(outcome(service.whenConnected()))
+    scene.peers.live[0].transport.abortConnection()
+    scene.go(10)
+    assert asked == [[scene.clients.built[1]]]
+    service.stopService()
+    scene.leave()
+
+
 def test_each_wait_is_asked_of_the_policy_with_the_failures_in_a_row() -> None:
     scene = Scene(listens=False)
     asked: list[int] = []

@@ -543,6 +543,31 @@ def test_stopping_cancels_each_handler_waits_for_it_and_closes(caplog: Any) -> N
         scene.run(scene.open())
 
 
+def test_stopping_waits_for_what_a_handler_has_left_to_be_sent() -> None:
+    size = 2_000_000
+
+    async def handler(stream: ByteStream) -> None:
+        stream.transport.write(bytes(size))  # and it ends, though most of that waits
+
+    scene = Scene(handler)
+
+    async def main() -> None:
+        stream = await scene.open()
+        await scene.wait(1)
+        assert scene.server.connections == 0
+        stopping = Deferred.fromCoroutine(scene.server.stop())
+        await scene.wait(1)
+        assert not stopping.called
+        assert len(await stream.readExactly(size)) == size
+        assert await stream.read() == b""
+        await stream.close()
+        await stopping
+
+    scene.run(main())
+    scene.sim.runUntilIdle()
+    scene.sim.checkAtRest()
+
+
 def test_at_the_reactor_s_shutdown_each_handler_is_cancelled() -> None:
     ended: list[str] = []
 

@@ -49,6 +49,7 @@ from ropewalk.task import (
     react,
     run,
     sleep,
+    within,
 )
 from ropewalk.threads import deferToThread
 
@@ -60,14 +61,17 @@ word = contextvars.ContextVar("word", default="none")
 class Call:
     def __init__(self, time, order, function, args):
         self.time, self.order, self.function, self.args = time, order, function, args
-        self.cancelled = False
+        self.cancelled = self.called = False
 
     def __lt__(self, other):
         return (self.time, self.order) < (other.time, other.order)
 
     def cancel(self):
-        assert not self.cancelled
+        assert self.active()
         self.cancelled = True
+
+    def active(self):
+        return not self.cancelled and not self.called
 
 
 class Clock:
@@ -97,6 +101,7 @@ class Clock:
         while self.heap and self.heap[0].time <= self.now:
             call = heapq.heappop(self.heap)
             if not call.cancelled:
+                call.called = True
                 call.function(*call.args)
 
 
@@ -129,6 +134,56 @@ def test_cancelling_a_wait_cancels_its_timer():
     wait.cancel()
     assert wait.result is CancelledError
     assert clock.pending() == []
+
+
+# --- within ---
+
+
+async def doing(waited):
+    return await waited
+
+
+@pytest.mark.parametrize("kind", ["a Deferred", "a coroutine", "another awaitable"])
+def test_within_gives_what_comes_in_time(kind):
+    class Other:
+        def __await__(self):
+            return (yield from waited.__await__())
+
+    clock, waited = Clock(), Deferred()
+    given = {"a Deferred": waited, "a coroutine": doing(waited), "another awaitable": Other()}
+    if kind != "a coroutine":
+        given["a coroutine"].close()
+    result = within(5, given[kind], clock)
+    clock.advance(4)
+    waited.callback("in time")
+    assert result.result == "in time"
+    assert clock.pending() == []
+    assert str(result._birth()).startswith(__file__)
+
+
+def test_within_cancels_what_comes_too_late_and_says_so():
+    clock = Clock()
+    seen = []
+
+    async def slow():
+        try:
+            await Deferred()
+        except CancelledError:
+            seen.append("cancelled")
+            raise
+
+    late = within(5, slow(), clock)
+    clock.advance(5)
+    assert seen == ["cancelled"]
+    assert late.result.check(TimeoutError)
+    assert "5" in late.result.getErrorMessage()
+    late.addErrback(lambda failure: None)
+
+
+def test_within_takes_no_number_that_is_no_time():
+    for seconds in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"not {seconds}"):
+            within(seconds, Deferred(), Clock())
 
 
 # --- LoopingCall ---

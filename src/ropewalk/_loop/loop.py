@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
@@ -34,6 +33,7 @@ from ropewalk._loop.forked import NoCalls, NoPoller, loops
 from ropewalk._loop.poller import ERR, HUP, IN, LONGEST_WAIT, OUT, Poller
 from ropewalk._loop.timers import DelayedCall, Timers
 from ropewalk._loop.waker import Waker
+from ropewalk.error import wrong_thread
 
 log = logging.getLogger("ropewalk")
 
@@ -343,6 +343,7 @@ class Loop:
         if self.thread != mine:
             self.check_thread("run")
         before, self.thread = self.thread, mine
+        self.timers.thread = mine
         if before == mine:
             self._rows.clear()
         if self.serving is not None:
@@ -351,6 +352,7 @@ class Loop:
         return before
 
     def leave(self, before: int) -> None:
+        self.timers.thread = max(before, _AT_REST)
         if self.thread != _FORKED:
             self.thread = before
 
@@ -373,11 +375,7 @@ class Loop:
             raise RuntimeError(f"{asked}: this reactor has been closed")
         if self.thread == _FORKED:
             raise RuntimeError(f"{asked}: {self._foreign()}")
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        raise RuntimeError(
-            f"{asked}: called from thread {names.get(get_ident(), '?')!r} ({get_ident()}), but the reactor runs in "
-            f"thread {names.get(self.thread, '?')!r} ({self.thread}); use reactor.callFromThread"
-        )
+        raise wrong_thread(asked, self.thread)
 
     def signal_fileno(self) -> int:
         return self._waker.signal_fileno()

@@ -18,9 +18,10 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
+from threading import get_ident
 from typing import Any, Protocol
 
-from ropewalk.error import AlreadyCalled, AlreadyCancelled
+from ropewalk.error import AlreadyCalled, AlreadyCancelled, wrong_thread
 
 # Below this many dead entries a rebuild is not worth its while. Value: asyncio uses 100 for the same purpose.
 _DEAD_ENTRIES_TOLERATED = 100
@@ -69,13 +70,16 @@ class DelayedCall:
     def cancel(self) -> None:
         """Make sure the call never happens.
 
-        Raises: AlreadyCalled, AlreadyCancelled.
+        Raises: AlreadyCalled, AlreadyCancelled; RuntimeError in another thread than the reactor's.
         """
+        # hot: benchmarks/ timers.
+        timers = self._timers
+        if timers.thread and timers.thread != get_ident():
+            raise wrong_thread("DelayedCall.cancel", timers.thread)
         if self.func is None:
             self._refuse()
         # Why at once: a cancelled call may surface much later; what it holds should be free now.
         self.func = self.args = self.kw = self.context = None
-        timers = self._timers
         timers._dead = dead = timers._dead + 1
         if dead > _DEAD_ENTRIES_TOLERATED and dead * 2 > len(timers.heap):
             timers.rebuild()
@@ -83,22 +87,24 @@ class DelayedCall:
     def delay(self, secondsLater: float) -> None:
         """Move the call by so many seconds from when it was due; negative is sooner.
 
-        Raises: AlreadyCalled, AlreadyCancelled; ValueError for a number that is not finite.
+        Raises: AlreadyCalled, AlreadyCancelled; ValueError for a number that is not finite; RuntimeError in another
+                thread than the reactor's.
         """
         if self.func is None:
             self._refuse()
         checked_delay(abs(secondsLater) if isinstance(secondsLater, (int, float)) else secondsLater)
-        self._timers.move(self, self.time + secondsLater)
+        self._timers.move(self, self.time + secondsLater, "DelayedCall.delay")
 
     def reset(self, secondsFromNow: float) -> None:
         """Let the call happen so many seconds from now instead.
 
-        Raises: AlreadyCalled, AlreadyCancelled; ValueError for a negative or not finite number.
+        Raises: AlreadyCalled, AlreadyCancelled; ValueError for a negative or not finite number; RuntimeError in
+                another thread than the reactor's.
         """
         if self.func is None:
             self._refuse()
         timers = self._timers
-        timers.move(self, timers.now() + checked_delay(secondsFromNow))
+        timers.move(self, timers.now() + checked_delay(secondsFromNow), "DelayedCall.reset")
 
     def _refuse(self) -> None:
         if self.called:
@@ -114,10 +120,12 @@ class DelayedCall:
 class Timers:
     """All delayed calls of one loop, the next one first."""
 
-    __slots__ = ("_dead", "_serial", "heap", "now")
+    __slots__ = ("_dead", "_serial", "heap", "now", "thread")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
+        # Whose calls alone may be changed by, written by the loop while it is run; 0: anybody's.
+        self.thread = 0
         # The loop looks at the first entry's time: no call at all while nothing is due. It may be a dead entry's.
         self.heap: list[tuple[float, int, DelayedCall]] = []
         self._serial = 0
@@ -148,7 +156,9 @@ class Timers:
         heappush(self.heap, (time, serial, call))
         return call
 
-    def move(self, call: DelayedCall, time: float) -> None:
+    def move(self, call: DelayedCall, time: float, asked: str) -> None:
+        if self.thread and self.thread != get_ident():
+            raise wrong_thread(asked, self.thread)
         is_sooner = time < call.time
         call.time = time
         if is_sooner:

@@ -94,6 +94,12 @@ def overrun(waiting: int, limit: int) -> Verdict:
     return Verdict(EndedBy.ERROR, "ConnectionLost", text, with_reset=True)
 
 
+def overstayed() -> Verdict:
+    """It was there still at the deadline of a drain."""
+    text = "still connected at the deadline of the drain"
+    return Verdict(EndedBy.US_ABORTED, "ConnectionAborted", text, with_reset=True)
+
+
 def raised(exc: BaseException, with_reset: bool) -> Verdict:
     """User code raised; the exception itself is the reason."""
     return Verdict(EndedBy.EXCEPTION, None, exc=exc, with_reset=with_reset)

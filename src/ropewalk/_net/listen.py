@@ -19,7 +19,7 @@ import errno
 import logging
 import socket
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ropewalk._loop.poller import IN
 from ropewalk._net.core import Core, shown_safely
@@ -29,6 +29,9 @@ from ropewalk._net.stream import Stream
 from ropewalk.address import display
 from ropewalk.event import Step
 from ropewalk.machine import Table
+
+if TYPE_CHECKING:
+    from ropewalk._net.drain import Drain
 
 log = logging.getLogger("ropewalk")
 
@@ -79,6 +82,7 @@ class Port:
         "_rest_timer",
         "_state",
         "_stopped",
+        "draining",
         "factory",
         "interface",
         "number",
@@ -109,6 +113,7 @@ class Port:
         self._logged_at: float | None = None
         # The Deferred that stopListening gave out, until it has fired.
         self._stopped: Any = None
+        self.draining: Drain | None = None
 
     @property
     def port(self) -> int:
@@ -181,6 +186,22 @@ class Port:
         return stopped
 
     loseConnection = stopListening
+
+    def drain(self, deadline: float | None) -> Any:
+        """Listen no more, let the connections that were accepted end by themselves, and after a deadline abort the rest.
+
+        Args:    deadline: seconds from now, 0 or more; None waits for ever. Asked again, the earliest deadline holds.
+        Returns: a Deferred of `Drained(ended, aborted)`, fired when none is left. Cancelled, nobody is aborted any more;
+                 what has begun stays: the port is closed, and the protocols were told.
+        Raises:  TypeError, ValueError for another deadline.
+        Order:   each protocol that has `connectionDraining()` is told once, in the next turn. What that raises ends its
+                 connection.
+        Source:  interfaces.IDrainableProtocol.
+        """
+        from ropewalk._net.drain import drain  # Why here: only who drains needs it.
+
+        self._core.loop.check_thread_of("drain")
+        return drain(self._core, self, deadline)
 
     def pauseProducing(self) -> None:
         """Accept nothing until `resumeProducing`. Who connects meanwhile waits in the kernel's queue; when that is full,
@@ -318,9 +339,13 @@ class Port:
         if core.observers:
             core.report(stream.number, Step.PROTOCOL_BUILT, protocol=shown_safely(protocol))
         stream.start(protocol, is_watched=False)
+        if self.draining is not None and (self.sock is None or self._stopped is not None):
+            self.draining.joined(stream)
 
     def _lost(self, stream: Stream, reason: Any) -> None:
-        """Nothing: a server's factory is not told of each end, its protocol is."""
+        """A server's factory is not told of each end, its protocol is; whoever drains wants to know."""
+        if self.draining is not None:
+            self.draining.lost(stream)
 
     def _accept_failed(self, exc: OSError) -> None:
         if exc.errno in _NO_DESCRIPTORS and self._turn_away():
@@ -414,6 +439,8 @@ class Port:
         if stopped is not None:
             # Why guarded: SystemExit leaves a Deferred, and must not keep a shutdown from all the others.
             self._core.loop.call_user(stopped.callback, None)
+        if self.draining is not None:
+            self.draining.stopped()
 
     def __repr__(self) -> str:
         if self._address is None:

@@ -4,12 +4,16 @@ A stream needs one only when a single `bytes` no longer says it: several writes 
 took a part. Chunks stay as they came, none is copied while it waits; a chunk that went in part is remembered by an
 offset. Small neighbours are joined into one `send`, large ones leave together in one `sendmsg`.
 
+A part of a file waits in its place among them, and is handed out by itself: its bytes are never here.
+
 Bytes in are bytes out, in order, once: see tests/rooms/test_outbox.py, which feeds and drains at random.
 """
 
 from __future__ import annotations
 
 from collections import deque
+
+from ropewalk._system import FilePart
 
 # Up to this size the next chunks are joined: copying 16 KiB costs less than the setup of a vectored send.
 _JOIN_LIMIT = 16384
@@ -21,25 +25,33 @@ _OFFER_LIMIT = 1 << 20
 class Outbox:
     """Chunks of bytes that wait to be sent."""
 
-    __slots__ = ("_chunks", "_offset", "size")
+    __slots__ = ("_chunks", "offset", "size")
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
-        self._offset = 0
+        self._chunks: deque[bytes | FilePart] = deque()
+        # How much of the first chunk has left.
+        self.offset = 0
         # Bytes that wait.
         self.size = 0
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | FilePart) -> None:
         if data:
             self._chunks.append(data)
             self.size += len(data)
 
-    def next(self, most_buffers: int) -> bytes | memoryview | list[bytes | memoryview]:
-        """What to hand to the kernel next: one buffer, or a list of up to `most_buffers` for a vectored send."""
+    def next(self, most_buffers: int) -> bytes | memoryview | list[bytes | memoryview] | FilePart:
+        """What to hand to the kernel next.
+
+        Returns: one buffer; a list of up to `most_buffers` for a vectored send; or a part of a file, of which `offset`
+                 bytes have left.
+        """
         chunks = self._chunks
-        first: bytes | memoryview = chunks[0]
-        if self._offset:
-            first = memoryview(first)[self._offset :]
+        chunk = chunks[0]
+        if isinstance(chunk, FilePart):
+            return chunk
+        first: bytes | memoryview = chunk
+        if self.offset:
+            first = memoryview(first)[self.offset :]
         if len(chunks) == 1:
             return first
         offered: list[bytes | memoryview] = [first]
@@ -47,6 +59,8 @@ class Outbox:
         for place, chunk in enumerate(chunks):
             if place:
                 if (place >= most_buffers and size > _JOIN_LIMIT) or size >= _OFFER_LIMIT:
+                    break
+                if isinstance(chunk, FilePart):
                     break
                 offered.append(chunk)
                 size += len(chunk)
@@ -59,19 +73,30 @@ class Outbox:
             for _ in offered:
                 chunks.popleft()
             chunks.appendleft(joined)
-            self._offset = 0
+            self.offset = 0
             return joined
         return offered[:most_buffers]
 
     def went(self, count: int) -> None:
         """So many bytes were taken by the kernel."""
         self.size -= count
-        count += self._offset
+        count += self.offset
         chunks = self._chunks
         while chunks and count >= len(chunks[0]):
             count -= len(chunks.popleft())
-        self._offset = count
+        self.offset = count
+
+    def cut(self) -> None:
+        """The first chunk, a part of a file, has no more bytes: what is missing is not waited for."""
+        self.size -= len(self._chunks.popleft()) - self.offset
+        self.offset = 0
+
+    def held(self) -> int:
+        """Bytes in memory: without those of files."""
+        return sum(len(chunk) for chunk in self._chunks if not isinstance(chunk, FilePart)) - (
+            0 if not self._chunks or isinstance(self._chunks[0], FilePart) else self.offset
+        )
 
     def clear(self) -> None:
         self._chunks.clear()
-        self._offset = self.size = 0
+        self.offset = self.size = 0

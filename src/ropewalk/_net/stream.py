@@ -59,6 +59,7 @@ from ropewalk._net.sides import (
     StreamState,
     WriteSide,
 )
+from ropewalk._system import FilePart
 from ropewalk.event import Ended, Step
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
@@ -107,7 +108,6 @@ class Stream:
         "_loop",
         "_mask",
         "_out",
-        "_owner",
         "_peer",
         "_plain",
         "_read_side",
@@ -123,6 +123,7 @@ class Stream:
         "ended",
         "fd",
         "number",
+        "owner",
         "protocol",
         "sock",
     )
@@ -133,7 +134,7 @@ class Stream:
         """Args: host: this end, as address or as the kernel gives it; None if only the socket can tell."""
         self._core = core
         self._loop = core.loop
-        self._owner: Owner | None = owner
+        self.owner: Owner | None = owner
         self.sock = sock
         self.fd: int = sock.fileno()
         self.number = number
@@ -301,7 +302,7 @@ class Stream:
             return
         if core.observers:
             core.report(self.number, Step.READ_SIDE_ENDED)
-        if self._tell_half_close("readConnectionLost"):
+        if self.tell_if_known("readConnectionLost"):
             if self._write_side is WriteSide.SHUT and self._life is StreamState.CONNECTED:
                 # Why not wait for the kernel's hang-up: select() tells of none where nothing is asked for.
                 self._end(PEER_CLOSED)
@@ -317,8 +318,8 @@ class Stream:
         if self._life is not StreamState.CLOSED:
             self._flush_slowly()
 
-    def _tell_half_close(self, callback: str) -> bool:
-        """Whether the protocol knows half-close; what it raises ends the connection."""
+    def tell_if_known(self, callback: str) -> bool:
+        """Whether the protocol has that callback, which not all have; what it raises ends the connection."""
         try:
             told = getattr(self.protocol, callback, None)
             if told is None:
@@ -370,7 +371,21 @@ class Stream:
         for chunk in [_as_bytes(item) for item in data]:
             self.write(chunk)
 
-    def _write_slowly(self, data: bytes) -> None:
+    def writeFile(self, file: Any, offset: int, count: int) -> None:
+        """Send a part of a file, after all written before, without reading it: the kernel copies it.
+
+        Args:   file: a regular file, open for reading; may be closed once this has returned.
+                offset, count: which bytes, 0 or more each. If the file ends before, so does what is sent.
+        Raises: ValueError for a number below 0; OSError if its descriptor cannot be duplicated.
+        Order:  as for `write`. It counts in `bytesBuffered`, but not for the hard limit, as it is not in memory.
+        Source: sendfile(2). Twisted has no such method; not every transport has it.
+        """
+        self._loop.check_thread_of("writeFile")
+        if offset < 0 or count < 0:
+            raise ValueError(f"offset and count are 0 or more, not offset={offset!r}, count={count!r}")
+        self._write_slowly(self._core.system.file_part(file, offset, count))
+
+    def _write_slowly(self, data: bytes | FilePart) -> None:
         if self._life is StreamState.CLOSED or self._life is StreamState.ABORTING:
             return
         if self._write_side is WriteSide.SHUT or not data:
@@ -378,8 +393,8 @@ class Stream:
         box = self._leave_fast_path()
         box.append(data)
         high, _, hard = self._limits
-        if hard is not None and box.size > hard:
-            self._abort(overrun(box.size, hard))
+        if hard is not None and box.size > hard and box.held() > hard:
+            self.abort_for(overrun(box.size, hard))
             return
         flow = self._flow
         if flow is not None and flow.wrote(box.size, high):
@@ -513,6 +528,12 @@ class Stream:
                 if isinstance(offer, list):
                     offered = sum(map(len, offer))
                     sent = self.sock.sendmsg(offer)
+                elif isinstance(offer, FilePart):
+                    offered = len(offer) - box.offset
+                    sent = offer.send_to(self.sock, box.offset)
+                    if not sent:
+                        box.cut()
+                        break
                 else:
                     offered = len(offer)
                     sent = self.sock.send(offer)
@@ -550,7 +571,7 @@ class Stream:
                 number = self._pending_error()
                 self._end(broken(OSError(number, os.strerror(number)) if number else exc))
                 return False
-            if self._tell_half_close("writeConnectionLost") and self.disconnected:
+            if self.tell_if_known("writeConnectionLost") and self.disconnected:
                 return False
         if self._life is StreamState.CONNECTED:
             # Why here, for whichever side ended last: not every poller tells of it (select has no hang-up).
@@ -646,9 +667,9 @@ class Stream:
         loop = self._loop
         if get_ident() != loop.thread:
             loop.check_thread("abortConnection")
-        self._abort(WE_ABORTED)
+        self.abort_for(WE_ABORTED)
 
-    def _abort(self, verdict: Verdict) -> None:
+    def abort_for(self, verdict: Verdict) -> None:
         if self._life is StreamState.CONNECTED or self._life is StreamState.CLOSING:
             self._verdict = verdict
             self._life = LIFE[self._life, StreamEvent.ABORT_ASKED]
@@ -688,7 +709,7 @@ class Stream:
         self._plain = False
         self._out = b""
         self._loop.unwatch(self.fd)
-        self._owner = None
+        self.owner = None
         self.sock.close()
         if self._core.observers:
             self._report_closed(ended, verdict.reason(self._core.words.error, ended))
@@ -705,7 +726,7 @@ class Stream:
         self._expected = _NO_EVENT
         self._out = b""
         # Why: nobody will end it, and its protocol has it: no circle may stay.
-        self.protocol = self._owner = None
+        self.protocol = self.owner = None
         self.sock.close()
 
     def _user_raised(self, exc: BaseException, message: str, with_reset: bool) -> None:
@@ -739,8 +760,8 @@ class Stream:
             self._box.clear()
         self._close_socket(verdict)
         reason = verdict.reason(core.words.error, ended)
-        protocol, owner = self.protocol, self._owner
-        self.protocol = self._owner = None
+        protocol, owner = self.protocol, self.owner
+        self.protocol = self.owner = None
         if core.observers:
             self._report_closed(ended, reason)
         failure = core.words.Failure(reason)
@@ -857,6 +878,11 @@ class Stream:
         self._limits = (high, low, hard)
         if self._life is not StreamState.CLOSED:
             self._leave_fast_path()
+
+    @property
+    def writeLimits(self) -> tuple[int, int, int | None]:
+        """(high, low, hard), as `setWriteLimits` takes them."""
+        return self._limits
 
     @property
     def closeTimeout(self) -> float | None:

@@ -1,9 +1,9 @@
-"""The command-line tool `ropewalk`: connect, listen, explain, simulate, demo.
+"""The command-line tool `ropewalk`: connect, listen, proxy, run, explain, simulate, demo.
 
 `main` is what the installed script and `python -m ropewalk` call. The rooms behind it: `command.py` the commands
 and their options; `place.py` reads HOST:PORT; `standard.py` stdin and stdout as things a reactor watches;
-`joint.py` joins them with one connection; `serve.py` listens; `show.py` colours; `simulate.py` simulated tests;
-`demo.py` the demo.
+`joint.py` joins them with one connection; `serve.py` listens; `proxy.py` balances; `run.py` a service; `show.py` colours;
+`simulate.py` simulated tests; `demo.py` the demo.
 
 The tool needs click and rich, which the engine does not: importing ropewalk never comes here, and without them
 the tool says in one line how to get them.

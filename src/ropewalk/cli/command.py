@@ -10,11 +10,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ropewalk import __version__
 from ropewalk.cli.place import Place, place_to_connect, place_to_listen
+
+if TYPE_CHECKING:
+    from ropewalk.cli.run import Target
 
 __all__ = ["ropewalk"]
 
@@ -31,10 +35,22 @@ def _read(place: Callable[[str], Place]) -> Callable[[click.Context, click.Param
     return read
 
 
-def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
+def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (math.isfinite(value) and value > 0):
         raise click.BadParameter(f"{value} is not a number of seconds above 0")
     return value
+
+
+def _targets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[Place]:
+    from ropewalk.cli.proxy import check_service
+
+    places = [_read(place_to_connect)(ctx, param, each) for each in value]
+    for place in places:
+        try:
+            check_service(place)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from exc
+    return places
 
 
 def _leave(status: int, message: str | None = None) -> None:
@@ -93,6 +109,76 @@ def listen(place: Place, echo: bool, once: bool, trace: bool) -> None:
     from ropewalk.cli.serve import listen as run
 
     outcome = run(place, echo, once, trace)
+    _leave(outcome.status, outcome.message)
+
+
+@ropewalk.command(short_help="A load balancer in front of servers.")
+@click.argument("place", metavar="[HOST:]PORT", callback=_read(place_to_listen))
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, callback=_targets)
+@click.option(
+    "--balance",
+    type=click.Choice(["round-robin", "least"]),
+    default="round-robin",
+    show_default=True,
+    help="Each target in turn, or the one with the fewest connections.",
+)
+@click.option(
+    "--connect-timeout",
+    metavar="SECONDS",
+    type=float,
+    default=5.0,
+    show_default=True,
+    callback=_seconds,
+    help="For each target; then the next one is tried.",
+)
+@click.option(
+    "--check",
+    metavar="SECONDS",
+    type=float,
+    callback=_seconds,
+    help="Ask each target so often for its health.",
+)
+@click.option(
+    "--max-connections",
+    metavar="N",
+    type=click.IntRange(1),
+    show_default="half of the descriptors (ulimit -n)",
+    help="Clients at once; others wait in the kernel's queue.",
+)
+@click.option(
+    "--drain",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=_seconds,
+    help="After SIGTERM or Ctrl-C, for what is connected.",
+)
+@click.option("--trace", is_flag=True, help="Tell every step of every connection on stderr.")
+def proxy(
+    place: Place,
+    targets: list[Place],
+    balance: str,
+    connect_timeout: float,
+    check: float | None,
+    max_connections: int | None,
+    drain: float,
+    trace: bool,
+) -> None:
+    """Listen on [HOST:]PORT, and carry each connection on to one of the TARGETs, each HOST:PORT.
+
+    A TARGET that cannot be connected to is down, and the next one is tried; no client notices. It comes back when
+    it answers: to a check, or without --check to one connection in ten seconds that tries it. A client for whom no
+    TARGET answers is reset.
+
+    SIGTERM and Ctrl-C drain: nothing is accepted any more, and what is connected may end; a second one ends it all.
+    The exit status is 0 then, and 1 if the port cannot be had.
+    """
+    from ropewalk.cli.proxy import POLICIES, Settings
+    from ropewalk.cli.proxy import proxy as run
+
+    settings = Settings(POLICIES[balance], connect_timeout, check, max_connections, drain, trace)
+    outcome = run(place, targets, settings)
     _leave(outcome.status, outcome.message)
 
 
@@ -163,6 +249,45 @@ def simulate(path: Path, seeds: int | None, seed: str | None, jobs: int, only: s
     if seed is not None and seeds is not None:
         raise click.UsageError("--seed and --seeds exclude each other")
     outcome = run(path, seeds, None if seed is None else seed_of(seed), jobs, only)
+    _leave(outcome.status, outcome.message)
+
+
+def _target(ctx: click.Context, param: click.Parameter, value: str) -> "Target":
+    from ropewalk.cli.run import Target
+
+    try:
+        return Target(value)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _seconds_or_none(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
+    return value
+
+
+@ropewalk.command(short_help="A service, until SIGTERM, which drains it.")
+@click.argument("target", metavar="MODULE:SERVICE", callback=_target)
+@click.option(
+    "--drain",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=_seconds_or_none,
+    help="How long connections may go on after SIGTERM.",
+)
+def run(target: "Target", drain: float) -> None:
+    """Run the service that MODULE calls SERVICE; or what the function of that name returns, given the reactor.
+
+    MODULE is looked for in the current directory first. SIGTERM or Ctrl-C drains: nobody new is accepted, who is
+    connected may finish, then the service is stopped. A second signal stops at once. The exit status is 0 if it
+    was drained and stopped, 1 if not, or if it could not be started.
+    """
+    from ropewalk.cli.run import run as run_service
+
+    outcome = run_service(target, drain)
     _leave(outcome.status, outcome.message)
 
 

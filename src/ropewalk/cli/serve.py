@@ -20,7 +20,7 @@ from ropewalk.cli.place import Place
 from ropewalk.cli.show import trace_to_stderr
 from ropewalk.error import CannotListenError
 
-__all__ = ["Echo", "listen"]
+__all__ = ["Echo", "listen", "numeric"]
 
 
 def listen(place: Place, echo: bool, once: bool, trace: bool) -> Outcome:
@@ -31,7 +31,7 @@ def listen(place: Place, echo: bool, once: bool, trace: bool) -> Outcome:
               trace: tell every step of every connection on stderr.
     """
     try:
-        host, number = _numeric(place)
+        host, number = numeric(place)
     except OSError as exc:
         return Outcome(1, f"cannot listen on {place}: {exc.strerror}")
     reactor = Reactor()
@@ -49,8 +49,8 @@ def listen(place: Place, echo: bool, once: bool, trace: bool) -> Outcome:
     return course.run()
 
 
-def _numeric(place: Place) -> tuple[str, int]:
-    """The place as numbers. Why blocking: nothing runs yet that could be held up."""
+def numeric(place: Place) -> tuple[str, int]:
+    """The place to listen on, as numbers. Why blocking: nothing runs yet that could be held up."""
     found = socket.getaddrinfo(
         place.host or None, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )

@@ -171,12 +171,12 @@ def _parts(path: Path, name: str, test: Test, settings: Settings, jobs: int) -> 
                 for each in done:
                     yield each.result()
         except BaseException:
-            # Why not wait for them: a test that spins would be waited for until it is killed.
+            # Why ended: a test that spins would be waited for until it is killed.
             for child in multiprocessing.active_children():
                 child.terminate()
+            # Why waited for, here and by `with`: the pool's own thread would close what the end of Python still writes to.
+            pool.shutdown(cancel_futures=True)
             raise
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 _loaded: dict[str, dict[str, Test]] = {}

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ropewalk._loop.poller import NAMES
+from ropewalk._system import FilePart
 from ropewalk.simulation.addresses import show
 from ropewalk.simulation.descriptors import Reserve
 from ropewalk.simulation.faults import Faults, kernel_error
@@ -132,6 +133,9 @@ class SimulatedSystem:
     def open_reserve(self) -> Reserve:
         self._host.faults.enter("open_reserve")
         return Reserve(self._host.descriptors)
+
+    def file_part(self, file: Any, offset: int, count: int) -> FilePart:
+        return FilePart(file, offset, count, by_kernel=False)
 
     def process_id(self) -> int:
         return _FIRST_PROCESS + self._host.number + self._host.boots * _PROCESSES_PER_BOOT

@@ -1,6 +1,6 @@
 """Work that takes time: sleeping, calling again and again, sharing the thread, and running a program to its end.
 
-later.py         deferLater, sleep, currentReactor
+later.py         deferLater, sleep, within, currentReactor
 looping.py       LoopingCall
 cooperation.py   Cooperator, CooperativeTask, cooperate, coiterate
 running.py       react, run
@@ -25,7 +25,7 @@ from ropewalk.task.cooperation import (
     coiterate,
     cooperate,
 )
-from ropewalk.task.later import currentReactor, deferLater, sleep
+from ropewalk.task.later import currentReactor, deferLater, sleep, within
 from ropewalk.task.looping import LoopingCall
 from ropewalk.task.running import react, run
 
@@ -51,6 +51,7 @@ __all__ = [
     "react",
     "run",
     "sleep",
+    "within",
 ]
 
 # Why: tracebacks show the name by which users import it, and `Failure.check` takes such names.

@@ -12,13 +12,15 @@ Source: twisted.internet.task.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, overload
 
 from ropewalk.defer import Deferred
 
 T = TypeVar("T")
+
+_FOR_EVER = float("inf")
 
 CURRENT: ContextVar[Any] = ContextVar("ropewalk.task.reactor", default=None)
 
@@ -27,6 +29,8 @@ class Call(Protocol):
     """What `callLater` returns, as far as it is needed here."""
 
     def cancel(self) -> None: ...
+
+    def active(self) -> bool: ...
 
 
 class Clock(Protocol):
@@ -89,3 +93,28 @@ def sleep(delay: float, clock: Clock | None = None) -> Deferred[None]:
     slept = deferLater(currentReactor() if clock is None else clock, delay)
     slept._made_by(sys._getframe(1))
     return slept
+
+
+def within(seconds: float, awaitable: Awaitable[T], clock: Clock | None = None) -> Deferred[T]:
+    """Wait for something, but no longer than that: `line = await within(5, stream.readUntil(b"\\n"))`.
+
+    Args:     seconds: 0 or more.
+              awaitable: a coroutine, a Deferred, or anything else that can be awaited here.
+              clock: None for `currentReactor()`.
+    Returns:  a Deferred for what it gives.
+    Raises:   ValueError for seconds below 0 or not finite.
+    Fails:    defer.TimeoutError, a builtin TimeoutError too, when the time is over: then it is cancelled. What it raises then
+              is the error, unless that is CancelledError.
+    """
+    if not 0 <= seconds < _FOR_EVER:
+        raise ValueError(f"seconds must be a finite number, 0 or more, not {seconds!r}")
+    if isinstance(awaitable, Deferred):
+        awaited: Deferred[T] = awaitable
+    else:
+        awaited = Deferred.fromCoroutine(_result_of(awaitable))
+        awaited._made_by(sys._getframe(1))
+    return awaited.addTimeout(seconds, currentReactor() if clock is None else clock)
+
+
+async def _result_of(awaitable: Awaitable[T]) -> T:
+    return await awaitable

@@ -40,6 +40,7 @@ from ropewalk.testing.peer import FarHost, Noting, Peer, claim
 
 if TYPE_CHECKING:
     from ropewalk.defer import Deferred
+    from ropewalk.event import Drained
 
 Hook = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 
@@ -249,6 +250,10 @@ class MemoryReactor:
         before, self._resolver = self._resolver, resolver
         self._engine.installNameResolver(resolver)
         return before
+
+    def drain(self, deadline: float | None) -> Deferred[Drained]:
+        """Drain every port; the connections are told when the reactor goes on. Raises: as Reactor.drain."""
+        return self._engine.drain(deadline)
 
     def resolve(self, name: str, timeout: float | tuple[float, ...] = 10) -> Deferred[str]:
         """Look up one IPv4 address; the Deferred fires when the reactor goes on."""

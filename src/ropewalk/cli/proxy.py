@@ -1,0 +1,166 @@
+"""`ropewalk proxy`: a TCP load balancer, until a signal ends it.
+
+What it is made of are the pieces that any program may take: a Balancer over endpoints, HealthChecks, a Proxy. Here they are put
+together, and said on stderr is what whoever runs it wants to know: where it listens, which target is down and why, which is up
+again, and how the draining went.
+
+SIGTERM and Ctrl-C drain: nothing is accepted any more, what is connected may come to its end, and what has not after so
+many seconds is aborted. A second signal does so at once. Either way the exit status is 0: it was asked to end, and did.
+
+Both sides' kernels are told to probe a peer that says nothing (keep-alive): a machine that has lost its power sends no end, and
+its place in the limit would never become free.
+"""
+
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ropewalk import Drained, Reactor, TCPOptions
+from ropewalk.address import display
+from ropewalk.balancing import Balancer, Policy, Target, leastConnections, roundRobin
+from ropewalk.cli.outcome import Outcome
+from ropewalk.cli.place import Place
+from ropewalk.cli.serve import numeric
+from ropewalk.cli.show import trace_to_stderr
+from ropewalk.endpoints import HostnameEndpoint
+from ropewalk.error import CannotListenError
+from ropewalk.health import HealthChecks
+from ropewalk.proxying import Proxy
+
+__all__ = ["POLICIES", "Settings", "check_service", "proxy"]
+
+POLICIES: dict[str, Policy] = {"round-robin": roundRobin, "least": leastConnections}
+
+# (idle s, interval s, probes): a dead peer is known after two minutes. Value: half of what nginx and HAProxy let a silent
+# connection live by default is still long enough for any machine that is alive.
+KEEP_ALIVE = (60, 10, 6)
+# Descriptors that are not for clients and their targets: the reactor's, the checks', look-ups of names.
+RESERVED = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command was told, the places left aside. Seconds, all of them; see the command's help."""
+
+    policy: Policy
+    connect_timeout: float
+    check: float | None
+    limit: int | None
+    drain: float
+    trace: bool
+
+
+def check_service(place: Place) -> None:
+    """Raises: ValueError if the port is the name of no service."""
+    if isinstance(place.port, str):
+        try:
+            socket.getservbyname(place.port, "tcp")
+        except OSError:
+            raise ValueError(f"{str(place)!r}: no TCP service is called {place.port!r}") from None
+
+
+def proxy(place: Place, targets: Sequence[Place], settings: Settings) -> Outcome:
+    """Listen, carry, and come back when it is over."""
+    try:
+        host, number = numeric(place)
+    except OSError as exc:
+        return Outcome(1, f"cannot listen on {place}: {exc.strerror}")
+    reactor = Reactor()
+    if settings.trace:
+        trace_to_stderr(reactor)
+    options = TCPOptions(keepAlive=KEEP_ALIVE)
+    balancer = Balancer(
+        [
+            Target(
+                HostnameEndpoint(
+                    reactor, each.host, each.port, timeout=settings.connect_timeout, options=options
+                ),
+                str(each),
+            )
+            for each in targets
+        ],
+        settings.policy,
+        changed=_tell_change,
+    )
+    proxied = Proxy(balancer, settings.limit or _affordable())
+    try:
+        port = reactor.listenTCP(number, proxied, interface=host, options=options)
+    except CannotListenError as exc:
+        return Outcome(1, str(exc))
+    proxied.listens(port)
+    if settings.check is not None:
+        reactor.callWhenRunning(HealthChecks(balancer, settings.check).startService)
+    with _Signals(reactor, _Ending(reactor, proxied, settings.drain)):
+        _say(f"listening on {display(port.getHost())}")
+        reactor.run(installSignalHandlers=False)
+    return Outcome(0)
+
+
+def _say(text: str) -> None:
+    print(f"ropewalk: {text}", file=sys.stderr, flush=True)
+
+
+def _tell_change(target: Target) -> None:
+    _say(f"{target.name} is up" if target.isUp else f"{target.name} is down: {target.reason}")
+
+
+def _affordable() -> int | None:
+    """How many clients the descriptors suffice for, two for each; None if they have no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else max(1, (soft - RESERVED) // 2)
+
+
+class _Ending:
+    """What signals do: the first begins to drain, the second ends it."""
+
+    def __init__(self, reactor: Reactor, proxied: Proxy, seconds: float) -> None:
+        self._reactor = reactor
+        self._proxy = proxied
+        self._seconds = seconds
+        self._is_draining = False
+
+    def __call__(self) -> None:
+        if self._is_draining:
+            self._proxy.drain(0)
+            return
+        self._is_draining = True
+        if self._proxy.connections:
+            count = _connections(self._proxy.connections)
+            _say(f"draining {count}, {self._seconds:g} s at most; a second signal ends it at once")
+        self._proxy.drain(self._seconds).addCallback(self._drained)
+
+    def _drained(self, drained: Drained) -> None:
+        if count := drained.ended + drained.aborted:
+            _say(f"drained: {drained.ended} of {count} ended by themselves")
+        self._reactor.stop()
+
+
+def _connections(count: int) -> str:
+    return f"{count} connection{'' if count == 1 else 's'}"
+
+
+class _Signals:
+    """SIGTERM and Ctrl-C are for `asked`, within the block; Ctrl-C only where it would have been Python's."""
+
+    def __init__(self, reactor: Reactor, asked: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._asked = asked
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        wanted = [signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            wanted.append(signal.SIGINT)
+        for number in wanted:
+            self._before[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._asked)
+
+    def __exit__(self, *what: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
