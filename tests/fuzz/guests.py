@@ -13,7 +13,6 @@ The judge is at the end of this file. What it never looks at is the inside of wh
 
 from __future__ import annotations
 
-import gc
 import random
 from collections import Counter
 from collections.abc import Coroutine, Iterator
@@ -154,14 +153,6 @@ class Guests:
         """The end of the world."""
         for home in self.homes.values():
             home.leave()
-
-    def bury(self) -> None:
-        """Free what was begun on hosts that have fallen. Why now: else it is told as dropped in some other world's life."""
-        gone = [task for task in self.tasks if task.home.is_gone]
-        for task in gone:
-            task.deferred = None
-        if gone:
-            gc.collect()
 
     def forget(self) -> None:
         """Undo the circles."""

@@ -239,10 +239,10 @@ def log(world: World) -> Iterator[str]:
     for boom in world.raised:
         if met[id(boom)] != 1 and not (met[id(boom)] == 0 and id(boom) in contexts):
             yield f"J11 {boom!r} was met {met[id(boom)]} times"
-    # Why not then: what a program that was killed had begun is told as dropped when Python frees it.
-    has_fallen = any(how != "pause" for how in world.falls)
     for message, exc in world.logged:
-        if has_fallen and message.startswith("Coroutine ") and "was dropped" in message:
+        # Why not those: what a program that was killed had begun is told as dropped when Python frees it, perhaps in another
+        # world. One that is dropped in any other way has not ended, and that is told of the guests.
+        if message.startswith("Coroutine ") and "was dropped" in message:
             continue
         if not isinstance(exc, Boom) and "accept failed" not in message:
             yield f"J11 {message!r} {exc!r}"

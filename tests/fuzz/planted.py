@@ -99,7 +99,7 @@ BUGS = (
         "C2, Twisted #9446: joined chunks are sent from where the first one stood",
         (
             (
-                "            chunks.appendleft(joined)\n            self._offset = 0\n",
+                "            chunks.appendleft(joined)\n            self.offset = 0\n",
                 "            chunks.appendleft(joined)\n",
             ),
         ),
@@ -165,7 +165,7 @@ BUGS = (
                 "        self._life = StreamState.CLOSED\n        core, loop",
             ),
             (
-                "        self.protocol = self._owner = None\n        if core.observers:",
+                "        self.protocol = self.owner = None\n        if core.observers:",
                 "        if core.observers:",
             ),
         ),
