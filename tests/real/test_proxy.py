@@ -60,6 +60,8 @@ class Command:
             self.connection().close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:
+            pass  # Safe because: it was in the queue of the port when that was closed; the next one is refused.
         return False
 
     def get(self, name: str = "name") -> bytes:
