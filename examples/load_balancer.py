@@ -49,7 +49,7 @@ def tell(changed):
 
 
 balancer = Balancer(map(target, sys.argv[2:]), policy=lightest, changed=tell)
-checks = HealthChecks(balancer, seconds=1, health=answers_well)
+checks = HealthChecks(balancer, seconds=2, health=answers_well)
 proxy = Proxy(balancer, limit=500)
 port = reactor.listenTCP(int(sys.argv[1]), proxy, interface="127.0.0.1")
 proxy.listens(port)

@@ -101,7 +101,9 @@ def proxy(place: Place, targets: Sequence[Place], settings: Settings) -> Outcome
 
 
 def _say(text: str) -> None:
-    print(f"ropewalk: {text}", file=sys.stderr, flush=True)
+    # Why one write: print() makes two of it, and what others say on the same terminal comes between.
+    sys.stderr.write(f"ropewalk: {text}\n")
+    sys.stderr.flush()
 
 
 def _tell_change(target: Target) -> None:
@@ -128,10 +130,13 @@ class _Ending:
             self._proxy.drain(0)
             return
         self._is_draining = True
-        if self._proxy.connections:
-            count = _connections(self._proxy.connections)
-            _say(f"draining {count}, {self._seconds:g} s at most; a second signal ends it at once")
-        self._proxy.drain(self._seconds).addCallback(self._drained)
+        count = self._proxy.connections
+        draining = self._proxy.drain(self._seconds)
+        if count:
+            _say(
+                f"draining {_connections(count)}, {self._seconds:g} s at most; a second signal ends it at once"
+            )
+        draining.addCallback(self._drained)
 
     def _drained(self, drained: Drained) -> None:
         if count := drained.ended + drained.aborted:
