@@ -161,6 +161,7 @@ class Session:
         if other is None:
             self._proxy.ended(self)
             return
+        # Why: who closes in order waits for its producer.
         side.let_go()
         if reason.check(ConnectionDone):
             other.transport.loseConnection()

@@ -183,6 +183,8 @@ def test_if_none_answers_each_is_tried_once_and_each_reason_is_told() -> None:
     ]
     assert all(part in str(error) for part in ("no target answers: a: ", "; b: ", "; c: ", "ECONNREFUSED"))
     assert scene.changes == ["a down", "b down", "c down"]
+    # With one they would hold whatever was there when they were raised.
+    assert [each.__traceback__ for each in error.reasons] == [None] * 3
     scene.leave()
 
 

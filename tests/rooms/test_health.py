@@ -128,8 +128,10 @@ def test_a_health_that_never_answers_is_called_off() -> None:
 def test_stopped_while_a_check_is_under_way_nothing_is_left_and_nobody_is_marked() -> None:
     scene = Scene("ab")
     scene.vanish("a")
-    scene.check(2)
+    checks = scene.check(2)
     scene.go(0.5)
+    checks.stopService()
+    assert scene.proxied.reactor.getDelayedCalls() == []
     scene.leave()
     assert scene.changes == []
 

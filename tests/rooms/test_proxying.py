@@ -106,6 +106,21 @@ def test_a_reader_that_does_not_read_holds_the_writer_back(way: str) -> None:
     scene.leave()
 
 
+def test_small_pieces_do_not_pile_up_either() -> None:
+    scene = Scene("a", Keeping)
+    client, target = joined(scene)
+    target.transport.pauseProducing()
+    scene.sim.host("proxy").faults.short("recv", 1000)
+    for _ in range(1000):
+        client.transport.write(bytes(1000))
+        scene.go(0.001)
+    scene.go(1)
+    (session,) = scene.proxy._sessions
+    sides: list[Any] = [session.client, session.target]
+    assert 0 < sum(side.transport.bytesBuffered for side in sides) <= 2000
+    scene.leave()
+
+
 def test_a_slow_reader_does_not_hold_back_the_other_direction() -> None:
     scene = Scene("a", Keeping)
     client, target = joined(scene)
@@ -235,6 +250,8 @@ def test_a_client_that_leaves_while_a_target_is_tried_leaves_nothing() -> None:
     client.transport.abortConnection()
     scene.go(0.1)
     assert (scene.proxy.connections, scene.changes) == (0, [])
+    assert [target.connections for target in scene.balancer.targets] == [0, 0]
+    assert scene.proxied.reactor.getDelayedCalls() == []
     scene.leave()
 
 
