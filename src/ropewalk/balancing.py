@@ -26,7 +26,7 @@ from typing import Any
 
 from ropewalk.attempt import clockOf
 from ropewalk.defer import Deferred
-from ropewalk.error import ConnectError
+from ropewalk.error import ConnectBindError, ConnectError
 
 __all__ = ["Balancer", "NoTargetError", "Target", "leastConnections", "roundRobin"]
 
@@ -169,7 +169,9 @@ class Balancer:
                 # Why without the traceback: that has this frame, which has the list.
                 reasons.append(exc.with_traceback(None))
                 tried.append(target.name)
-                self.failed(target, exc)
+                # Why asked: that one is about this machine, out of descriptors perhaps, and says nothing of the target.
+                if not isinstance(exc, ConnectBindError):
+                    self.failed(target, exc)
             else:
                 self.answered(target)
                 return protocol

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ from ropewalk import Protocol, open
 from ropewalk.balancing import Balancer, NoTargetError, Target, leastConnections, roundRobin
 from ropewalk.defer import Deferred, fail
 from ropewalk.endpoints import HostnameEndpoint
-from ropewalk.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, NoProtocol
+from ropewalk.error import (
+    ConnectBindError,
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionRefusedError,
+    NoProtocol,
+)
 from ropewalk.protocol import Factory
 from ropewalk.testing import Clock
 from tests.rooms.proxied import PATIENCE, Scene
@@ -216,6 +223,16 @@ def test_what_is_not_the_targets_fault_fails_at_once_and_marks_nobody() -> None:
     assert [type(each[0]) for each in got] == [NoProtocol, ZeroDivisionError]
     assert scene.changes == []
     scene.leave()
+
+
+def test_a_want_of_descriptors_goes_on_to_the_next_and_makes_no_target_look_bad() -> None:
+    balancer = Balancer(targets("a", "b"), clock=Clock())
+    a, b = (target.endpoint for target in balancer.targets)
+    result = outcome(balancer.connect(Plain()))
+    a.asked[0].errback(ConnectBindError(errno.EMFILE))
+    b.asked[0].callback("connected")
+    assert result == ["connected"]
+    assert [target.isUp for target in balancer.targets] == [True, True]
 
 
 def test_a_reactor_that_stops_makes_no_target_look_bad() -> None:
