@@ -238,6 +238,10 @@ class ITransport(Protocol):
     def bytesSent(self) -> int:
         """Bytes the kernel took so far."""
 
+    @property
+    def bytesBuffered(self) -> int:
+        """Bytes written that the kernel did not take yet."""
+
     def setWriteLimits(self, high: int, low: int = 0, hard: int | EllipsisType | None = ...) -> None:
         """When a producer is paused and resumed, and when a peer that reads nothing is given up."""
 
@@ -280,6 +284,9 @@ class ITransport(Protocol):
 
 class ITCPTransport(ITransport, Protocol):
     """A transport over TCP."""
+
+    def writeFile(self, file: Any, offset: int, count: int) -> None:
+        """Send a part of a regular file, as if it had been written; the kernel copies it."""
 
     def getTcpNoDelay(self) -> bool:
         """Whether small segments leave at once."""

@@ -397,7 +397,7 @@ def test_a_peer_that_reads_nothing_is_sent_no_more_than_the_kernel_holds() -> No
     held = file.tell()
     scene.sim.advance(100)
     assert held == file.tell() < 5_000_000
-    assert scene.source.transport.bytesBuffered <= CHUNK  # type: ignore[attr-defined]
+    assert scene.source.transport.bytesBuffered <= CHUNK
     scene.source.transport.abortConnection()
     scene.finish()
 
@@ -593,7 +593,7 @@ def test_writeFile_needs_the_file_no_longer_and_refuses_what_makes_no_sense(path
     assert scene.sink.received == b"a" + LONG[1:4] + b"b"
     with path.open("rb") as file:
         scene.source.transport.writeFile(file, 0, 10)  # type: ignore[attr-defined]
-    assert scene.source.transport.bytesBuffered == 0  # type: ignore[attr-defined]
+    assert scene.source.transport.bytesBuffered == 0
 
 
 def test_a_write_into_the_middle_of_a_file_is_noticed_and_the_connection_aborted() -> None:

@@ -40,8 +40,8 @@ class StringTransport:
     For the test: `value()`, `clear()`, `connected`, `disconnecting` (loseConnection was called), `aborting` and
     `disconnected` (abortConnection was called), `producer`, `streaming`, and `producerState`, which is what the protocol
     asked of the transport: "producing", "paused" or "stopped". Of what Ropewalk's transports have beyond Twisted's:
-    `writeDisconnecting` (loseWriteConnection was called), `writeLimits`, `bytesSent`; and `number`, `reactor`, `ended` and
-    `bytesReceived`, which are as the test sets them.
+    `writeDisconnecting` (loseWriteConnection was called), `writeLimits`, `bytesSent`; and `number`, `reactor`, `ended`,
+    `bytesReceived` and `bytesBuffered`, which are as the test sets them.
     """
 
     disconnecting = False
@@ -57,6 +57,7 @@ class StringTransport:
     writeLimits: tuple[int, int, int | None] | None = None
     bytesSent = 0
     bytesReceived = 0
+    bytesBuffered = 0
     number = 0
     reactor: Any = None
     ended: Ended | None = None
