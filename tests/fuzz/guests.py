@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ropewalk import Factory
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
     from tests.fuzz.swarm import World
 
 PORT = 9
-# Seconds for an answer, and for a visit in all. Why at all: who only listens to one that is silent waits for ever.
+# Seconds for an answer. Why at all: who only listens to one that is silent waits for ever.
 FOR_AN_ANSWER = 10.0
-FOR_A_VISIT = 60.0
+# Seconds of the quiet phase until the last visits are made, and for each of them.
+LAST_VISITS_AFTER = 80.0
+FOR_THE_LAST_VISIT = 100.0
 # What a guest may fail with: connections that fail or end, what was given up.
 EXPECTED = (
     ConnectError,
@@ -58,6 +61,7 @@ class Task:
         self.home = home
         self.name = name
         self.is_over = False
+        self.reason: BaseException | None = None
         # None for a server's handler, which the server ends.
         self.deferred: Deferred[Any] | None = None
         home.guests.tasks.append(self)
@@ -71,6 +75,7 @@ class Task:
 
     def _failed(self, reason: Failure) -> None:
         self.is_over = True
+        self.reason = reason.value
         world = self.home.guests.world
         world.check(isinstance(reason.value, EXPECTED), self, f"failed with {reason.value!r}")
 
@@ -136,7 +141,7 @@ class Guests:
         chance = self.chance
         home.run("serve", self._serve(home))
         for _ in range(chance.randint(0, 3)):
-            home.run("visit", self._visit(home), FOR_A_VISIT)
+            home.run("visit", self._visit(home))
         if chance.random() < 0.5:
             self._begin_service(home)
         if chance.random() < 0.5:
@@ -245,7 +250,8 @@ class Guests:
             await stream.close()
         elif how < 0.8:
             stream.closeWrite()
-            rest = await stream.read()
+            reading: Deferred[bytes] = Deferred.fromCoroutine(stream.read())
+            rest = await reading.addTimeout(FOR_AN_ANSWER, home.reactor)
             self.world.check(rest == b"", stream, f"{rest!r} came after the last answer")
             await stream.close()
         else:
@@ -340,6 +346,29 @@ class Guests:
         else:
             pool.discard(pipe)
 
+    # ---- the last visits --------------------------------------------------------------------------------------
+
+    def quiet_begins(self) -> None:
+        """All is well again by now: a server that is free answers whoever comes."""
+        world = self.world
+        world.sim.at(world.sim.now + LAST_VISITS_AFTER, self._begin_last_visits)
+
+    def _begin_last_visits(self) -> None:
+        for home in self.homes.values():
+            server = home.server
+            is_free = server is not None and not server.connections and not home.has_left
+            if is_free and home.host.name not in self.world.down:
+                self.world._from_thread(home.host, partial(self._begin_last_visit, home))
+
+    def _begin_last_visit(self, home: Home, host: Host) -> None:
+        home.run("last visit", self._visit_for_the_last_time(home), FOR_THE_LAST_VISIT)
+
+    async def _visit_for_the_last_time(self, home: Home) -> None:
+        stream = await connect(f"tcp:{home.host.name}:{PORT}", home.reactor, buffer=10)
+        await self._ask(stream)
+        await self._ask(stream)
+        await stream.close()
+
     # ---- what is judged ---------------------------------------------------------------------------------------
 
     def check_liveness(self) -> None:
@@ -348,6 +377,8 @@ class Guests:
         for task in self.tasks:
             may_wait = task.is_over or task.home.is_gone or task.name in ("handler", "use a service")
             world.check(may_wait, task, "still waits, and all is quiet")
+            is_well = task.name != "last visit" or task.reason is None or task.home.has_left
+            world.check(is_well, task, f"was not answered: {task.reason!r}")
         for home in self.homes.values():
             for service, target, is_plain in home.services:
                 there = self.homes.get(target)

@@ -657,6 +657,8 @@ class World:
             self._calm_down()
             self._go_on(self.sim.now + CALM_SECONDS)
             self.is_over = True
+            if self.guests is not None:
+                self.guests.quiet_begins()
             self._go_on(self.sim.now + QUIET_SECONDS)
             self._check_liveness()
             self._end()

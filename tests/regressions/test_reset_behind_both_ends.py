@@ -17,9 +17,11 @@ class Half(Protocol):
     def writeConnectionLost(self) -> None: ...
 
 
-@pytest.mark.parametrize("then", ["loseConnection", "resumeProducing"])
+@pytest.mark.parametrize(
+    "then", [["loseConnection"], ["resumeProducing"], ["resumeProducing", "loseConnection"]]
+)
 @pytest.mark.parametrize("is_reset", [True, False])
-def test_how_it_ended_is_told_truly_though_nobody_looked(then: str, is_reset: bool) -> None:
+def test_how_it_ended_is_told_truly_though_nobody_looked(then: list[str], is_reset: bool) -> None:
     sim = Simulation()
     server, client = sim.host("server"), sim.host("client")
     sim.latency(server, client, 0.1)
@@ -29,7 +31,8 @@ def test_how_it_ended_is_told_truly_though_nobody_looked(then: str, is_reset: bo
         def connectionMade(self) -> None:
             self.transport.pauseProducing()
             self.transport.loseWriteConnection()
-            server.reactor.callLater(1, getattr(self.transport, then))
+            for request in then:
+                server.reactor.callLater(1, getattr(self.transport, request))
 
         def connectionLost(self, reason: Any) -> None:
             told.append((type(reason.value).__name__, reason.value.errno))

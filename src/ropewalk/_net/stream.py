@@ -579,8 +579,10 @@ class Stream:
                 self._end(PEER_CLOSED)
                 return False
         elif self._life is StreamState.CLOSING:
-            # Why asked: out of the poller (`_notice_end`) nobody was told of a reset, which our FIN may have met.
-            number = self._pending_error() if self._mask < 0 else 0
+            # Why asked: out of the poller (`_notice_end`), or only just back in it, nobody was told of a reset, which our FIN
+            # may have met.
+            is_unseen = self._mask < 0 or self._write_side is WriteSide.SHUT
+            number = self._pending_error() if is_unseen else 0
             self._end(broken(OSError(number, os.strerror(number))) if number else self._verdict)
             return False
         return True
