@@ -87,7 +87,7 @@ class Server(Factory[Any]):
         self._is_cancelled.discard(running)
         if isinstance(result, Failure):
             # Why not if it is the connection's own reason: that belongs to the connection, and is no fault of the handler.
-            if not was_cancelled and result.value is not stream.reason:
+            if not was_cancelled and not stream.has_raised(result.value):
                 self._tell(stream, result)
             stream.abort()
         else:

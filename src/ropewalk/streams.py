@@ -19,6 +19,7 @@ Source: the names of asyncio's and Trio's streams; where they differ, the docstr
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from copy import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ from ropewalk.endpoints import (
     IStreamClientEndpoint,
     clientFromString,
 )
-from ropewalk.error import ConnectionDone
+from ropewalk.error import ConnectionClosed, ConnectionDone
 from ropewalk.failure import Failure
 from ropewalk.protocol import Factory, Protocol
 from ropewalk.task import currentReactor
@@ -202,7 +203,7 @@ class ByteStream:
     def _is_over(self) -> bool:
         """Whether nothing comes any more. Raises: the reason, unless the connection ended in order."""
         if self._reason is not None and not isinstance(self._reason, ConnectionDone):
-            raise self._reason.with_traceback(None)
+            raise _again(self._reason)
         return self._has_ended
 
     # ---- writing ----------------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ class ByteStream:
 
     def _check_connected(self) -> None:
         if self._reason is not None:
-            raise self._reason.with_traceback(None)
+            raise _again(self._reason)
 
     def pauseProducing(self) -> None:
         """The transport's: what was written waits."""
@@ -285,6 +286,12 @@ class ByteStream:
     def reason(self) -> BaseException | None:
         """Why it ended: ConnectionDone, or another; None while it has not."""
         return self._reason
+
+    def has_raised(self, exc: BaseException) -> bool:
+        """Whether it is the reason, as this stream raises it."""
+        # Why by `ended`: every reason that is raised again has that of its connection.
+        ended = getattr(self._reason, "ended", None)
+        return exc is self._reason or (ended is not None and getattr(exc, "ended", None) is ended)
 
     def __repr__(self) -> str:
         return f"<ByteStream over {self.transport!r}>"
@@ -380,6 +387,19 @@ async def open(
     if stream is None:
         raise ConnectionDone("the connection ended as soon as it was made")
     return stream
+
+
+def _again(reason: BaseException) -> BaseException:
+    """An exception like the one by which a stream ended, to be raised once more.
+
+    Why another: the traceback of the one that is raised knows the frames, and they the stream; if the stream kept it, only the
+    garbage collector would free them.
+    """
+    if not isinstance(reason, ConnectionClosed):
+        return reason.with_traceback(None)
+    another = copy(reason)
+    another.__cause__ = reason.__cause__
+    return another
 
 
 def or_default(reactor: Any) -> Any:

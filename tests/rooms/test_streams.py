@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -228,7 +231,8 @@ def test_after_a_reset_what_came_is_read_first_and_then_the_reason_is_raised() -
         for again in (stream.read, lambda: stream.write(b"x"), stream.drain):
             with pytest.raises(ConnectionLost) as lost:
                 await again()
-            assert lost.value is stream.reason
+            assert isinstance(stream.reason, ConnectionLost)
+            assert lost.value.ended is stream.reason.ended is not None
         return words
 
     assert scene.run(main()) == b"last words"
@@ -650,4 +654,32 @@ def test_whatever_befalls_them_what_is_echoed_is_a_beginning_of_what_was_sent(si
     assert {each[0] for each in outcomes} <= {"whole", "cut", "lost"}
     # Why stopped and not waited for: a reset that met a path that was cut is not sent again, and who only reads never knows.
     assert any(each[0] == "whole" for each in outcomes)
+    scene.end()
+
+
+def test_a_stream_whose_error_was_raised_is_freed_without_the_garbage_collector() -> None:
+    scene = Scene(echo)
+    seen: list[Any] = []
+
+    async def client() -> None:
+        stream = await scene.open()
+        seen.append(weakref.ref(stream))
+        scene.sim.reset(scene.sim.connections()[0])
+        for ask in (stream.read, lambda: stream.write(b"x"), stream.drain):
+            try:
+                await ask()
+            except ConnectionLost as exc:
+                told = (exc.errno, str(exc), str(exc.__cause__), exc.ended)
+                reason: Any = stream.reason
+                assert told == (reason.errno, str(reason), str(reason.__cause__), reason.ended)
+                seen.append(told[0])
+
+    gc.collect()
+    gc.disable()
+    try:
+        scene.run(client())
+        assert seen[1:] == [errno.ECONNRESET] * 3
+        assert seen[0]() is None
+    finally:
+        gc.enable()
     scene.end()
