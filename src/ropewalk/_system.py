@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from operator import index
 from typing import Any, Protocol
 
 from ropewalk._loop.poller import Poller, choose
@@ -38,6 +39,8 @@ _OPTIONS_INHERITED = sys.platform.startswith("linux")
 _IOV_MAX = 1024
 # Source: sendfile(2): the file cannot be mapped, or the file system has no such call.
 _NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+# Source: off_t has 64 bits.
+LONGEST_FILE = 2**63 - 1
 # Bytes read where the kernel does not copy by itself; what the socket does not take is read again. Source: a stream's
 # high-water mark.
 _READ_AT_ONCE = 65536
@@ -133,15 +136,20 @@ class FilePart:
             offset, count: which bytes of it.
             by_kernel: whether the kernel copies them; else they are read and sent. Why not always: a simulated socket
                 is nothing to the kernel, and not every system or file has sendfile(2).
+    Raises: TypeError, ValueError for offset and count that are no whole numbers, below 0, or beyond any file; OSError for what cannot be read at an offset: a pipe, a directory, a file open for writing only.
     """
 
     __slots__ = ("_by_kernel", "_fd", "_offset", "size")
 
     def __init__(self, file: Any, offset: int, count: int, by_kernel: bool) -> None:
         self._fd = -1
+        offset, count = index(offset), index(count)
+        if not (offset >= 0 and count >= 0 and offset + count <= LONGEST_FILE):
+            raise ValueError(f"offset and count are 0 or more, not offset={offset!r}, count={count!r}")
         if not hasattr(os, "pread"):  # Windows
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._fd = os.dup(file.fileno())
+        os.pread(self._fd, 0, offset)
         self._offset = offset
         self._by_kernel = by_kernel
         self.size = count

@@ -98,6 +98,9 @@ class MultiService(Service):
     def __init__(self) -> None:
         self.services: list[Any] = []
         self.namedServices: dict[str, Any] = {}
+        # Those that have yet to be started, by the start under way; and what that gave out.
+        self._to_start: list[Any] = []
+        self._starting: Deferred[None] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.services)
@@ -114,8 +117,10 @@ class MultiService(Service):
         Fails:   likewise, where it had to wait before.
         """
         super().startService()
-        started = Deferred.fromCoroutine(self._start_in_order(list(self.services)))
+        self._to_start = list(self.services)
+        started = Deferred.fromCoroutine(self._start_in_order(self._to_start))
         if not started.called:
+            self._starting = started
             return started
         failures: list[Failure] = []
         started.addErrback(failures.append)
@@ -124,17 +129,22 @@ class MultiService(Service):
         return None
 
     async def _start_in_order(self, services: list[Any]) -> None:
-        for service in services:
-            started = service.startService()
+        while services:
+            started = services.pop(0).startService()
             if isawaitable(started):
                 try:
                     await started
                 except CancelledError:
                     # Why asked: who is stopped while it starts calls that off.
-                    if self.running:
+                    if services is self._to_start:
                         raise
-            if not self.running:
-                return
+
+    def _call_start_off(self) -> None:
+        self._to_start.clear()
+        self._to_start = []
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
 
     def stopService(self) -> Deferred[list[tuple[bool, Any]]]:
         """Ask all to stop, the last first.
@@ -143,6 +153,7 @@ class MultiService(Service):
                  first. It never fails: each error is logged.
         """
         super().stopService()
+        self._call_start_off()
         asked = [(each, maybeDeferred(each.stopService)) for each in reversed(self.services)]
         return Deferred.fromCoroutine(_all_stopped(asked))
 
@@ -170,6 +181,8 @@ class MultiService(Service):
         Raises:  ValueError if it is not one of these.
         """
         self.services.remove(service)
+        if service in self._to_start:
+            self._to_start.remove(service)
         if service.name is not None:
             del self.namedServices[service.name]
         return service.stopService() if self.running else None
@@ -208,7 +221,10 @@ class StreamServerEndpointService(Service):
 
     def privilegedStartService(self) -> None:
         """Listen already: the port may be one for which privileges are needed."""
-        if self._listening is None:
+        listening = self._listening
+        if listening is None or (listening.called and self.port is None):
+            if listening is not None:
+                listening.addErrback(lambda _: None)  # Why: it failed, and is tried again.
             self._listening = Deferred.fromCoroutine(self._listen())
 
     def startService(self) -> Deferred[None]:  # type: ignore[override]

@@ -20,6 +20,7 @@ __all__ = ["interruptible"]
 PROGRAM = """
     import sys
     from ropewalk import Deferred, Factory, Protocol, reactor
+    from ropewalk.defer import CancelledError
     from ropewalk.service import MultiService, Service
     from ropewalk.task import sleep
 
@@ -95,10 +96,21 @@ PROGRAM = """
             reactor.callLater(0.05, sys.exit, 3)
 
 
+    class Stubborn(Serving):
+        async def startService(self):
+            say("starting")
+            try:
+                await sleep(30)
+            except CancelledError:
+                pass
+            super().startService()
+
+
     exiting = Exiting()
     service = MultiService()
     Serving().setServiceParent(service)
     slow = Slow()
+    stubborn = Stubborn()
     endless = Endless()
     failing = Failing()
     torn = Torn()
@@ -190,6 +202,15 @@ def test_at_the_end_of_the_time_to_drain_who_is_left_is_aborted_and_that_too_is_
     assert (status, "drained: 0 ended by themselves, 1 aborted\nstopped" in said) == (0, True)
 
 
+def test_a_service_that_starts_though_it_was_told_to_end_is_drained_and_stopped(place):
+    with started("run", "shop.main:stubborn", cwd=place) as process:
+        saying(process, "starting")
+        process.send_signal(signal.SIGTERM)
+        status, said = left(process)
+    assert status == 0, said
+    assert said.splitlines()[-2:] == ["ropewalk: drained: 0 ended by themselves, 0 aborted", "stopped"]
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_stops_at_once(place, second):
     with started("run", "shop.main:service", cwd=place) as process, connected(process) as peer:
@@ -265,7 +286,7 @@ def test_a_service_that_fails_to_stop_leaves_with_1_and_says_why(place):
         ),
         (
             "shop.main:failing",
-            "starting shop.main:failing raised OSError: no luck today (line 59 of main.py)",
+            "starting shop.main:failing raised OSError: no luck today (line 60 of main.py)",
         ),
     ],
 )
@@ -278,7 +299,7 @@ def test_of_a_service_that_fails_to_start_what_has_started_is_stopped(place):
     lines = said.splitlines()
     assert lines[1:] == [
         "stopped",
-        "ropewalk: starting shop.main:half raised OSError: no luck today (line 59 of main.py)",
+        "ropewalk: starting shop.main:half raised OSError: no luck today (line 60 of main.py)",
     ]
 
 

@@ -352,6 +352,7 @@ def test_a_reactor_without_ports_is_drained_at_once() -> None:
         (-1, ValueError),
         (float("nan"), ValueError),
         (float("inf"), ValueError),
+        (10**400, ValueError),
         ("5", TypeError),
         (True, TypeError),
     ],

@@ -536,6 +536,34 @@ def test_a_file_that_becomes_shorter_on_its_way_ends_there(path: Path, count: in
         assert f"after {kept} of {count} bytes" in result.getErrorMessage()
 
 
+def test_of_a_file_that_becomes_shorter_what_others_wrote_is_not_counted(path: Path) -> None:
+    results: list[Any] = []
+    with path.open("rb") as file:
+        scene = Scene(lambda source: results.append(sendFile(source.transport, file)), is_deaf=True)
+        scene.sim.advance(5)
+        held = scene.source.transport.bytesSent
+        scene.source.transport.write(b"B" * 1000)
+        os.truncate(path, 200_000)
+        scene.sink.transport.resumeProducing()
+        scene.finish()
+    kept = max(held, 200_000)
+    assert scene.sink.received == LONG[:kept] + b"B" * 1000
+    assert results_of(results[0]) == [kept]
+
+
+def test_a_transport_that_refuses_the_first_chunk_is_given_no_producer() -> None:
+    class Refusing(Consumer):
+        bytesSent = bytesBuffered = 0
+
+        def write(self, data: bytes) -> None:
+            raise LookupError("not now")
+
+    transport = Refusing()
+    with pytest.raises(LookupError):
+        sendFile(transport, io.BytesIO(b"x"))
+    assert transport.producer is None
+
+
 def test_where_no_descriptor_is_left_the_file_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(fd: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -578,6 +606,19 @@ def test_the_hard_limit_is_for_what_is_in_memory(path: Path) -> None:
     assert results_of(results[0]) == [len(LONG)]
 
 
+def test_beyond_the_hard_limit_the_error_counts_what_is_in_memory(path: Path) -> None:
+    def go(source: Any) -> None:
+        with path.open("rb") as file:
+            source.transport.writeFile(file, 0, 1_000_000)
+            source.transport.write(b"x" * 1500)
+            assert source.transport.bytesBuffered == 1_001_500
+            source.transport.write(b"x" * 1000)
+
+    scene = Scene(go, highWater=1000, hardLimit=2000)
+    scene.sim.advance(1)
+    assert "2500 bytes" in str(scene.source.reason)
+
+
 def test_writeFile_needs_the_file_no_longer_and_refuses_what_makes_no_sense(path: Path) -> None:
     def go(source: Any) -> None:
         with path.open("rb") as file:
@@ -585,12 +626,24 @@ def test_writeFile_needs_the_file_no_longer_and_refuses_what_makes_no_sense(path
             source.transport.writeFile(file, 1, 3)
             source.transport.write(b"b")
             source.transport.writeFile(file, 0, 0)
-            for offset, count in ((-1, 2), (2, -1)):
+            for offset, count in ((-1, 2), (2, -1), (2**63, 1), (1, 2**63)):
                 with pytest.raises(ValueError, match=f"offset={offset}, count={count}"):
                     source.transport.writeFile(file, offset, count)
+            numbers: list[Any]
+            for numbers in ([1.5, 2], [1, 2.0], ["1", 2]):
+                with pytest.raises(TypeError):
+                    source.transport.writeFile(file, *numbers)
+                with pytest.raises(TypeError):
+                    sendFile(source.transport, file, *numbers)
+        with path.open("ab") as unreadable, open(os.pipe()[0], "rb") as pipe:
+            for each in (unreadable, pipe):
+                with pytest.raises(OSError):
+                    source.transport.writeFile(each, 0, 1)
+        # What was refused has left nothing behind: another file may be sent.
+        sendFile(source.transport, io.BytesIO(b"c"))
 
     scene = Scene(go).finish()
-    assert scene.sink.received == b"a" + LONG[1:4] + b"b"
+    assert scene.sink.received == b"a" + LONG[1:4] + b"bc"
     with path.open("rb") as file:
         scene.source.transport.writeFile(file, 0, 10)  # type: ignore[attr-defined]
     assert scene.source.transport.bytesBuffered == 0

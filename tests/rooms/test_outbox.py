@@ -172,14 +172,14 @@ def part(tmp_path):
 def test_a_part_of_a_file_is_offered_by_itself_and_nothing_is_joined_across_it(part):
     middle = part()
     box = box_of(b"ab", b"cd", middle, b"ef", b"gh")
-    assert box.size == 18 and box.held() == 8
+    assert box.size == 18 and box.held == 8
     assert box.next(PLENTY) == b"abcd"
     box.went(3)
-    assert box.held() == 5
+    assert box.held == 5
     box.went(1)
     assert box.next(PLENTY) is middle
     box.went(4)
-    assert (box.next(PLENTY), box.offset, box.size, box.held()) == (middle, 4, 10, 4)
+    assert (box.next(PLENTY), box.offset, box.size, box.held) == (middle, 4, 10, 4)
     box.went(6)
     assert box.next(PLENTY) == b"efgh"
 

@@ -118,6 +118,29 @@ def test_a_stop_while_they_start_starts_no_more_of_them() -> None:
     assert "start c" not in rows
 
 
+def test_a_start_that_is_stopped_and_begun_again_starts_each_once_more_and_in_order() -> None:
+    rows: list[str] = []
+    parent, slow = mixed(rows)
+    first = parent.startService()
+    parent.stopService()
+    assert outcome(first) == [None]
+    del rows[:]
+    second = parent.startService()
+    slow.waiting.callback(None)
+    assert outcome(second) == [None]
+    assert rows == ["start a", "start b", "started b", "start c"]
+
+
+def test_one_that_leaves_before_its_turn_is_not_started() -> None:
+    rows: list[str] = []
+    parent, slow = mixed(rows)
+    parent.startService()
+    leaving = parent.services[2]
+    leaving.disownServiceParent()
+    slow.waiting.callback(None)
+    assert "start c" not in rows and not leaving.running
+
+
 def test_one_that_joins_while_the_parent_runs_is_started_to_its_end() -> None:
     rows: list[str] = []
     parent, slow = MultiService(), Slow(rows, "late")
@@ -164,6 +187,18 @@ def test_a_port_that_is_taken_fails_its_start_and_its_stop_does_no_harm() -> Non
     service.privilegedStartService()
     assert isinstance(outcome(service.startService())[0], CannotListenError)
     assert outcome(service.stopService()) == [None]
+    sim.close()
+
+
+def test_a_port_that_was_taken_is_tried_again() -> None:
+    sim, reactor, service = listening()
+    other = reactor.listenTCP(80, Factory.forProtocol(Protocol))
+    assert isinstance(outcome(service.startService())[0], CannotListenError)
+    other.stopListening()
+    sim.settle()
+    assert outcome(service.startService()) == [None]
+    assert service.port.getHost().port == 80
+    service.stopService()
     sim.close()
 
 

@@ -181,9 +181,13 @@ def test_within_cancels_what_comes_too_late_and_says_so():
 
 
 def test_within_takes_no_number_that_is_no_time():
-    for seconds in (-1, float("nan"), float("inf")):
+    for seconds in (-1, float("nan"), float("inf"), 10**400):
         with pytest.raises(ValueError, match=f"not {seconds}"):
             within(seconds, Deferred(), Clock())
+        with pytest.raises(ValueError, match=f"not {seconds}"):
+            within(seconds, doing(Deferred()), Clock())
+    with pytest.raises(TypeError, match="awaitable, not 5"):
+        within(1, 5, Clock())
 
 
 # --- LoopingCall ---

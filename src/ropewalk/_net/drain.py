@@ -16,6 +16,7 @@ Source: `http.Server.Shutdown` of Go's net/http, and what HAProxy and nginx call
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ from ropewalk._net.stream import Stream
 from ropewalk.event import Drained, EndedBy
 
 _FOR_EVER = float("inf")
+_LONGEST = sys.float_info.max
 
 
 def drain(core: Core, port: Port, deadline: float | None) -> Any:
@@ -176,7 +178,8 @@ def check_deadline(deadline: object) -> None:
         return
     if isinstance(deadline, bool) or not isinstance(deadline, (int, float)):
         raise TypeError(f"deadline must be a number of seconds, or None for none, not {deadline!r}")
-    if not 0 <= deadline < _FOR_EVER:
+    # Why the second: a whole number may be too large for a clock.
+    if not 0 <= deadline < _FOR_EVER or deadline > _LONGEST:
         raise ValueError(f"deadline must be finite and 0 or more seconds, or None for none, not {deadline!r}")
 
 

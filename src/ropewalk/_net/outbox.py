@@ -25,19 +25,21 @@ _OFFER_LIMIT = 1 << 20
 class Outbox:
     """Chunks of bytes that wait to be sent."""
 
-    __slots__ = ("_chunks", "offset", "size")
+    __slots__ = ("_chunks", "in_files", "offset", "size")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes | FilePart] = deque()
         # How much of the first chunk has left.
         self.offset = 0
-        # Bytes that wait.
-        self.size = 0
+        # Bytes that wait, and how many of them are in files.
+        self.size = self.in_files = 0
 
     def append(self, data: bytes | FilePart) -> None:
         if data:
             self._chunks.append(data)
             self.size += len(data)
+            if isinstance(data, FilePart):
+                self.in_files += len(data)
 
     def next(self, most_buffers: int) -> bytes | memoryview | list[bytes | memoryview] | FilePart:
         """What to hand to the kernel next.
@@ -80,23 +82,30 @@ class Outbox:
     def went(self, count: int) -> None:
         """So many bytes were taken by the kernel."""
         self.size -= count
-        count += self.offset
         chunks = self._chunks
+        # Safe because: a part of a file is offered by itself.
+        if self.in_files and isinstance(chunks[0], FilePart):
+            self.in_files -= count
+        count += self.offset
         while chunks and count >= len(chunks[0]):
             count -= len(chunks.popleft())
         self.offset = count
 
     def cut(self) -> None:
-        """The first chunk, a part of a file, has no more bytes: what is missing is not waited for."""
-        self.size -= len(self._chunks.popleft()) - self.offset
+        """The first chunk, a part of a file, has no more bytes: what is missing is not waited for, and the part says so."""
+        part = self._chunks.popleft()
+        missing = len(part) - self.offset
+        self.size -= missing
+        self.in_files -= missing
+        if isinstance(part, FilePart):
+            part.size = self.offset
         self.offset = 0
 
+    @property
     def held(self) -> int:
         """Bytes in memory: without those of files."""
-        return sum(len(chunk) for chunk in self._chunks if not isinstance(chunk, FilePart)) - (
-            0 if not self._chunks or isinstance(self._chunks[0], FilePart) else self.offset
-        )
+        return self.size - self.in_files
 
     def clear(self) -> None:
         self._chunks.clear()
-        self.offset = self.size = 0
+        self.offset = self.size = self.in_files = 0

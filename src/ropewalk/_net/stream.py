@@ -371,19 +371,21 @@ class Stream:
         for chunk in [_as_bytes(item) for item in data]:
             self.write(chunk)
 
-    def writeFile(self, file: Any, offset: int, count: int) -> None:
+    def writeFile(self, file: Any, offset: int, count: int) -> FilePart:
         """Send a part of a file, after all written before, without reading it: the kernel copies it.
 
         Args:   file: a regular file, open for reading; may be closed once this has returned.
-                offset, count: which bytes, 0 or more each. If the file ends before, so does what is sent.
-        Raises: ValueError for a number below 0; OSError if its descriptor cannot be duplicated.
+                offset, count: which bytes, 0 or more each.
+        Returns: the part. If the file turns out to be shorter, less is sent, and its `size` becomes how much.
+        Raises: ValueError for a number below 0 or beyond what a file may have, TypeError for what is no whole number; OSError
+                if it cannot be read at an offset, or its descriptor not be duplicated.
         Order:  as for `write`. It counts in `bytesBuffered`, but not for the hard limit, as it is not in memory.
         Source: sendfile(2). Twisted has no such method; not every transport has it.
         """
         self._loop.check_thread_of("writeFile")
-        if offset < 0 or count < 0:
-            raise ValueError(f"offset and count are 0 or more, not offset={offset!r}, count={count!r}")
-        self._write_slowly(self._core.system.file_part(file, offset, count))
+        part = self._core.system.file_part(file, offset, count)
+        self._write_slowly(part)
+        return part
 
     def _write_slowly(self, data: bytes | FilePart) -> None:
         if self._life is StreamState.CLOSED or self._life is StreamState.ABORTING:
@@ -393,8 +395,8 @@ class Stream:
         box = self._leave_fast_path()
         box.append(data)
         high, _, hard = self._limits
-        if hard is not None and box.size > hard and box.held() > hard:
-            self.abort_for(overrun(box.size, hard))
+        if hard is not None and box.held > hard:
+            self.abort_for(overrun(box.held, hard))
             return
         flow = self._flow
         if flow is not None and flow.wrote(box.size, high):

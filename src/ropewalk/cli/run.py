@@ -137,6 +137,9 @@ class Running:
             self.service = service
             service.privilegedStartService()
             await maybeDeferred(service.startService)
+            # Why asked: it was told to end while it started, and has started all the same.
+            if self.is_ending and not self.is_stopping:
+                await self._drain_and_stop()
         except CancelledError:
             self._end_with(Outcome(1, f"{self.name} was stopped before it had started"))
         except NotRunnable as exc:

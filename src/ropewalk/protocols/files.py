@@ -20,6 +20,7 @@ import os
 import stat
 from collections.abc import Callable
 from functools import partial
+from operator import index
 from typing import IO, Any
 
 from ropewalk.defer import Deferred
@@ -165,7 +166,7 @@ def sendFile(transport: Any, file: IO[bytes], offset: int = 0, count: int | None
              count: how many bytes; None is to the end.
     Returns: a Deferred with the number of bytes sent, fired when the last has left for the kernel. Cancelling it ends the
              transfer in the middle, and leaves the connection to you.
-    Raises:  ValueError for offset or count below 0, or an offset in a file that cannot be positioned; RuntimeError if the
+    Raises:  TypeError for what is no whole number; ValueError for offset or count below 0, or an offset in a file that cannot be positioned; RuntimeError if the
              transport has a producer already.
     Fails:   TransferStopped if the connection is lost; EOFError if the file ends before `count` bytes;
              InterleavedWriteError; what reading raised.
@@ -173,6 +174,7 @@ def sendFile(transport: Any, file: IO[bytes], offset: int = 0, count: int | None
              less, and a hard limit must leave room for it.
     Source:  sendfile(2) for the meaning of offset and count. Twisted has no such function.
     """
+    offset, count = index(offset), None if count is None else index(count)
     if offset < 0 or (count is not None and count < 0):
         raise ValueError(f"offset and count are 0 or more, not offset={offset!r}, count={count!r}")
     is_positioned = file.seekable()
@@ -183,8 +185,7 @@ def sendFile(transport: Any, file: IO[bytes], offset: int = 0, count: int | None
     try:
         transport.registerProducer(transfer, False)
     except BaseException:
-        # Why: the two know each other until the Deferred is fired, and it never will be.
-        transfer.deferred = Deferred()
+        transfer.disown()
         raise
     return deferred
 
@@ -196,9 +197,12 @@ class _Transfer:
         "_before",
         "_count",
         "_file",
+        "_handed_over",
         "_is_over",
         "_offset",
+        "_part",
         "_transport",
+        "_was_asked",
         "_write_file",
         "_written",
         "deferred",
@@ -210,7 +214,10 @@ class _Transfer:
         self._offset = offset
         self._count = count
         self._written = 0
-        self._is_over = False
+        self._is_over = self._was_asked = False
+        # The part that the transport was given last, and how long it was then.
+        self._part: Any = None
+        self._handed_over = 0
         # Has the transport send a part of the file by itself; None where it, or the file, is not made for that.
         self._write_file = getattr(transport, "writeFile", None) if _is_regular(file) else None
         # What had been written to the transport when the transfer began.
@@ -218,13 +225,14 @@ class _Transfer:
         self.deferred: Deferred[int] = Deferred(self._cancelled)
 
     def resumeProducing(self) -> None:
+        self._was_asked = True
         if self._is_over:
             return
+        if self._part is not None:
+            # The file may have become shorter since its part was handed over.
+            self._written -= self._handed_over - self._part.size
+            self._part = None
         strange = self._seen() - self._before - self._written
-        if strange < 0:
-            # The file has become shorter since its part was handed over.
-            self._written += strange
-            strange = 0
         try:
             size, write = self._next()
             if not size and self._count not in (None, self._written):
@@ -242,12 +250,16 @@ class _Transfer:
             self._end(Failure(InterleavedWriteError(error)))
             return
         try:
-            write()
+            part = write()
         except OSError:
+            if self._write_file is None:
+                raise
             # No descriptor to spare: the file is read.
             self._write_file = None
             self.resumeProducing()
             return
+        if self._write_file is not None:
+            self._part, self._handed_over = part, size
         if self._seen() != self._before + self._written + size:
             # Its own direction has ended, or it is being aborted: what is written is dropped, and it will not ask again.
             self._end(Failure(TransferStopped(self._written)))
@@ -272,6 +284,15 @@ class _Transfer:
         if not isinstance(chunk, bytes):
             raise TypeError(f"{file!r} gives {type(chunk).__name__}, not bytes: open it in binary mode")
         return len(chunk), partial(transport.write, chunk)
+
+    def disown(self) -> None:
+        """It could not begin; who wanted it is told by an exception."""
+        if self._was_asked:
+            # Else it was not registered, and another one is.
+            self._transport.unregisterProducer()
+        self._is_over = True
+        # Why: the two know each other until the Deferred is fired, and it never will be.
+        self.deferred = Deferred()
 
     def stopProducing(self) -> None:
         if not self._is_over:

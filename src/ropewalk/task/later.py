@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from inspect import isawaitable, iscoroutine
 from typing import Any, Protocol, TypeVar, overload
 
 from ropewalk.defer import Deferred
@@ -102,11 +103,16 @@ def within(seconds: float, awaitable: Awaitable[T], clock: Clock | None = None) 
               awaitable: a coroutine, a Deferred, or anything else that can be awaited here.
               clock: None for `currentReactor()`.
     Returns:  a Deferred for what it gives.
-    Raises:   ValueError for seconds below 0 or not finite.
+    Raises:   ValueError for seconds below 0 or not finite; TypeError for what cannot be awaited.
     Fails:    defer.TimeoutError, a builtin TimeoutError too, when the time is over: then it is cancelled. What it raises then
               is the error, unless that is CancelledError.
     """
-    if not 0 <= seconds < _FOR_EVER:
+    if not isawaitable(awaitable):
+        raise TypeError(f"what is waited for must be awaitable, not {awaitable!r}")
+    # Why the second: a whole number may be too large for a clock.
+    if not 0 <= seconds < _FOR_EVER or seconds > sys.float_info.max:
+        if iscoroutine(awaitable):
+            awaitable.close()  # Why: Python would warn that it was never awaited, besides.
         raise ValueError(f"seconds must be a finite number, 0 or more, not {seconds!r}")
     if isinstance(awaitable, Deferred):
         awaited: Deferred[T] = awaitable
