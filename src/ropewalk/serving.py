@@ -122,7 +122,7 @@ class Server(Factory[Any]):
         """Accept no more, cancel every handler, and wait until all have ended and every connection is closed.
 
         What a handler has left to be sent is sent; a peer that takes nothing of it is given up after the transport's
-        `closeTimeout`.
+        `closeTimeout`. A handler that awaits this waits for itself; let it call `Deferred.fromCoroutine(server.stop())`.
         """
         trigger, self._trigger = self._trigger, None
         if trigger is not None:
