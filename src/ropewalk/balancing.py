@@ -122,8 +122,8 @@ class Balancer:
             policy: `roundRobin`, `leastConnections`, or a function of your own like these.
             rest: seconds for which a target is down after a connect to it has failed.
             clock: has `seconds`; None for the first endpoint's reactor.
-            changed: called with a target that has gone down or come up.
-    Raises: ValueError for no targets at all, and for a rest that is no number above 0.
+            changed: called with a target that has gone down or come up. What it raises is logged.
+    Raises: ValueError for no targets at all, and for a rest that is not above 0; TypeError for what is of another kind.
     """
 
     def __init__(
@@ -134,6 +134,21 @@ class Balancer:
         clock: Any = None,
         changed: Callable[[Target], object] | None = None,
     ) -> None:
+        # Why strings: each letter would be a target.
+        if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):
+            raise TypeError(f"targets must be a list of endpoints or Target objects, not {targets!r}")
+        targets = list(targets)
+        for each in targets:
+            if not isinstance(each, Target) and not callable(getattr(each, "connect", None)):
+                raise TypeError(
+                    f"a target must be a Target or an endpoint, which has connect(), not {each!r}"
+                )
+        if not callable(policy):
+            raise TypeError(f"policy must be a function that puts targets in order, not {policy!r}")
+        if isinstance(rest, bool) or not isinstance(rest, (int, float)):
+            raise TypeError(f"rest must be a number of seconds above 0, not {rest!r}")
+        if changed is not None and not callable(changed):
+            raise TypeError(f"changed must be a function of a target, or None for none, not {changed!r}")
         self.targets = [each if isinstance(each, Target) else Target(each) for each in targets]
         if not self.targets:
             raise ValueError("a balancer needs one target at least")
@@ -216,8 +231,13 @@ class Balancer:
 
     def _tell(self, target: Target, message: str, *args: object) -> None:
         _log.info(message, target.name, *args)
-        if self._changed is not None:
+        if self._changed is None:
+            return
+        try:
             self._changed(target)
+        except Exception:
+            # Why it goes no further: it would stop the search, or take a connection that is made from whoever asked for it.
+            _log.exception("changed() failed, told of %r", target)
 
     def __repr__(self) -> str:
         return f"<Balancer {', '.join(repr(target)[8:-1] for target in self.targets)}>"

@@ -60,10 +60,12 @@ class HealthChecks(Service):
     Args:   balancer: is told what came of it.
             seconds: between two checks of a target; a check that takes as long has failed.
             health: called with a target's endpoint; a bool, or an awaitable of one. What it raises is a bad answer.
-    Raises: ValueError for a number of seconds that is not above 0.
+    Raises: ValueError for a number of seconds that is not above 0, TypeError for what is no number.
     """
 
     def __init__(self, balancer: Balancer, seconds: float, health: Callable[[Any], object] = accepts) -> None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            raise TypeError(f"seconds must be a number above 0, not {seconds!r}")
         if not 0 < seconds < float("inf"):
             raise ValueError(f"seconds must be a number above 0, not {seconds!r}")
         self._balancer = balancer
@@ -89,8 +91,11 @@ class HealthChecks(Service):
         super().stopService()
         loops, self._loops = self._loops, []
         for loop in loops:
-            loop.stop()
-        for asked in list(self._asking.values()):
+            # Why asked: what leaves the event loop, as SystemExit does, has ended the loop that it came through.
+            if loop.running:
+                loop.stop()
+        asking, self._asking = self._asking, {}
+        for asked in asking.values():
             asked.cancel()
 
     def _check(self, target: Target) -> Deferred[object]:
@@ -98,10 +103,16 @@ class HealthChecks(Service):
         if not asked.called:
             asked.addTimeout(self._seconds, self._balancer.reactor)
             self._asking[target] = asked
+            return asked.addBoth(self._answered, target, asked)
         return asked.addBoth(self._checked, target)
 
+    def _answered(self, answer: object, target: Target, asked: Deferred[object]) -> None:
+        # Why asked: it may be one that was called off, and went on all the same until after a new start.
+        if self._asking.get(target) is asked:
+            del self._asking[target]
+            self._checked(answer, target)
+
     def _checked(self, answer: object, target: Target) -> None:
-        self._asking.pop(target, None)
         if not self.running:
             return
         if isinstance(answer, Failure):

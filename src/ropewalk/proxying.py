@@ -32,6 +32,7 @@ from ropewalk.protocol import Factory, Protocol
 
 __all__ = ["Proxy"]
 
+_FOR_EVER = float("inf")
 _log = logging.getLogger("ropewalk")
 
 
@@ -174,20 +175,22 @@ class Proxy(Factory[Side]):
 
     Args:   endpoint: where to; a Balancer to spread them.
             limit: how many clients at once; at the limit nothing is accepted. None for no limit. It needs `listens`.
-    Raises: ValueError for a limit below 1.
+    Raises: ValueError for a limit below 1, TypeError for what is no whole number.
     """
 
     noisy = False
 
     def __init__(self, endpoint: Any, limit: int | None = None) -> None:
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+            raise TypeError(f"limit must be a whole number of clients, or None for none, not {limit!r}")
         if limit is not None and limit < 1:
             raise ValueError(f"a proxy has one client at least, not limit={limit!r}")
         self.endpoint = endpoint
         self.limit = limit
         self.port: Any = None
         self._sessions: dict[Session, None] = {}
-        # Who waits until there is no session any more.
-        self._emptied: list[Deferred[None]] = []
+        # From the first who asks for it until it is over.
+        self._draining: _Draining | None = None
 
     def listens(self, port: Any) -> None:
         """Tell it which port it is the factory of, so that it can let that one accept nothing for a while."""
@@ -212,10 +215,8 @@ class Proxy(Factory[Side]):
 
     def ended(self, session: Session) -> None:
         del self._sessions[session]
-        if not self._sessions:
-            emptied, self._emptied = self._emptied, []
-            for each in emptied:
-                each.callback(None)
+        if self._draining is not None:
+            self._draining.settle()
         if self.limit is not None and len(self._sessions) < self.limit and self.port.connected:
             self.port.resumeProducing()
 
@@ -224,41 +225,93 @@ class Proxy(Factory[Side]):
 
         Args:    deadline: seconds from now, 0 or more; None waits for ever. Asked again, the earliest deadline holds.
         Returns: a Deferred of `Drained(ended, aborted)`, clients, fired when none is left and all that they sent is with its
-                 target.
+                 target. Cancelled, nobody is aborted any more; what has begun stays. All who wait are told the same.
         Raises:  TypeError, ValueError for another deadline; RuntimeError if it does not know its port.
         """
         if self.port is None:
             raise RuntimeError("a proxy that is to be drained must know its port: call listens(port)")
-        drained: Deferred[Drained] = self.port.drain(deadline)
-        last = None if deadline is None else self.port.reactor.seconds() + deadline
+        if self._draining is None or self._draining.is_forgotten:
+            self._draining = _Draining(self)
+        return self._draining.wait(deadline)
+
+
+class _Draining:
+    """How far a proxy's draining has come; one for all who ask, until it is over, so that all are told the same.
+
+    Its first part is the port's: until no client is connected. In the second, what clients sent is on its way to targets.
+    """
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
         # Those the port does not know any more.
-        late = sum(session.client is None for session in self._sessions)
-        return drained.addCallback(self._clients_drained, last, late)
+        self._late = sum(session.client is None for session in proxy._sessions)
+        # What the port says, once no client is connected.
+        self._clients: Drained | None = None
+        # In the second part. A dict, for the order.
+        self._aborted: dict[Session, None] = {}
+        self._last = _FOR_EVER
+        self._timer: Any = None
+        # Who waits, and what each waits for at the port.
+        self._waiting: dict[Deferred[Drained], Deferred[Drained]] = {}
 
-    def _clients_drained(
-        self, drained: Drained, last: float | None, late: int
-    ) -> Drained | Deferred[Drained]:
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether nobody waits, and the port does not count any more either."""
+        return not self._waiting and self._proxy.port.draining is None
+
+    def wait(self, deadline: float | None) -> Deferred[Drained]:
+        """Once more somebody wants it drained. Of several deadlines the earliest holds."""
+        port = self._proxy.port
+        asked: Deferred[Drained] = port.drain(deadline)
+        if deadline is not None:
+            self._last = min(self._last, port.reactor.seconds() + deadline)
+        waiting: Deferred[Drained] = Deferred(self._give_up)
+        self._waiting[waiting] = asked
+        # Why the second: it fails only by being cancelled, which who cancelled knows.
+        asked.addCallbacks(self._clients_drained, lambda _: None)
+        return waiting
+
+    def settle(self) -> None:
+        """A session has ended, or no client is connected any more: it may be over."""
+        clients, proxy = self._clients, self._proxy
+        if clients is None or proxy._sessions:
+            return
+        if proxy._draining is self:
+            proxy._draining = None
+        self._stop_timer()
+        count = len(self._aborted)
+        result = Drained(clients.ended + self._late - count, clients.aborted + count)
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting:
+            each.callback(result)
+
+    def _clients_drained(self, drained: Drained) -> None:
         """No client is connected any more; what they sent may still be on its way."""
-        drained = Drained(drained.ended + late, drained.aborted)
-        if not self._sessions:
-            return drained
-        reactor = self.port.reactor
-        aborted: list[Session] = []
-        timer = None
-        if last is not None:
-            timer = reactor.callLater(max(0.0, last - reactor.seconds()), self._abort, aborted)
+        # Why the first counts: who asks in the second part is told of none by the port.
+        if self._clients is None:
+            self._clients = drained
+        self.settle()
+        self._stop_timer()
+        if self._waiting and self._last < _FOR_EVER:
+            reactor = self._proxy.port.reactor
+            self._timer = reactor.callLater(max(0.0, self._last - reactor.seconds()), self._abort_rest)
 
-        def over(_: object) -> Drained:
-            if timer is not None and timer.active():
-                timer.cancel()
-            return Drained(drained.ended - len(aborted), drained.aborted + len(aborted))
-
-        emptied: Deferred[None] = Deferred()
-        self._emptied.append(emptied)
-        return emptied.addCallback(over)
-
-    def _abort(self, aborted: list[Session]) -> None:
-        for session in list(self._sessions):
-            if session.target is not None:
-                aborted.append(session)
+    def _abort_rest(self) -> None:
+        self._timer = None
+        self._last = _FOR_EVER
+        for session in list(self._proxy._sessions):
+            if session.client is None and session.target is not None:
+                self._aborted[session] = None
                 session.target.transport.abortConnection()
+
+    def _give_up(self, waiting: Deferred[Drained]) -> None:
+        """One who waited has cancelled. If it was the last, nobody is aborted any more."""
+        self._waiting.pop(waiting).cancel()
+        if not self._waiting:
+            self._last = _FOR_EVER
+            self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()

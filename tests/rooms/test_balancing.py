@@ -342,3 +342,39 @@ def test_bad_arguments_are_named() -> None:
         Balancer([])
     with pytest.raises(ValueError, match=r"rest must be .* not 0"):
         Balancer(targets("a"), rest=0, clock=Clock())
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"targets": "tcp:x:1"}, "targets must be a list .* not 'tcp:x:1'"),
+        ({"targets": [5]}, r"an endpoint, which has connect\(\), not 5"),
+        ({"policy": "least"}, "policy must be a function .* not 'least'"),
+        ({"changed": 7}, "changed must be a function .* not 7"),
+        ({"rest": True}, "rest must be a number of seconds above 0, not True"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named_at_once(how: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Balancer(**{"targets": targets("a"), "clock": Clock(), **how})
+
+
+def test_what_changed_raises_is_logged_and_neither_stops_the_search_nor_leaks_a_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def careless(target: Target) -> None:
+        raise ZeroDivisionError(target.name)
+
+    scene = Scene("ab")
+    scene.balancer._changed = careless
+    scene.close("a")
+    b = scene.target("b")
+    b.isUp, b.restsUntil = False, scene.proxied.reactor.seconds() + 100
+    got = outcome(scene.balancer.connect(Plain()))
+    scene.go(1)
+    assert ([type(each) for each in got], b.connections) == ([Protocol], 1)
+    logged = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert logged == ["a", "b"]
+    got[0].transport.loseConnection()
+    scene.leave()
+    assert b.connections == 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ropewalk import open
-from ropewalk.defer import Deferred
+from ropewalk.defer import CancelledError, Deferred
 from ropewalk.health import HealthChecks
 from tests.rooms.proxied import PATIENCE, Scene
 
@@ -167,3 +167,73 @@ def test_it_can_be_started_again_and_a_second_start_changes_nothing() -> None:
 def test_a_bad_interval_is_named() -> None:
     with pytest.raises(ValueError, match=r"seconds must be .* not 0"):
         HealthChecks(Scene("a").balancer, 0)
+
+
+def test_an_interval_that_is_no_number_is_named() -> None:
+    with pytest.raises(TypeError, match=r"seconds must be .* not True"):
+        HealthChecks(Scene("a").balancer, True)
+
+
+def raising_once(scene: Scene, error: BaseException) -> None:
+    tell = scene.balancer._changed
+    assert tell is not None
+    left = [error]
+
+    def changed(target: Any) -> None:
+        tell(target)
+        if left:
+            raise left.pop()
+
+    scene.balancer._changed = changed
+
+
+def test_checks_go_on_after_an_exception_in_the_users_callback() -> None:
+    scene = Scene("ab")
+    raising_once(scene, ZeroDivisionError())
+    scene.check(2)
+    scene.go(1)
+    scene.close("a")
+    scene.go(2)
+    scene.open("a")
+    scene.go(2)
+    assert scene.changes == ["a down", "a up"]
+    scene.leave()
+
+
+def test_a_check_that_has_left_the_event_loop_keeps_no_other_from_being_stopped() -> None:
+    scene = Scene("ab")
+    scene.close("a")
+    scene.vanish("b")
+    raising_once(scene, SystemExit(3))
+    checks = scene.check(2)
+    with pytest.raises(SystemExit):
+        scene.go(1)
+    checks.stopService()
+    assert scene.proxied.reactor.getDelayedCalls() == []
+    scene.leave()
+
+
+def test_an_old_check_that_resists_being_called_off_is_not_taken_for_the_new_one() -> None:
+    waiting: list[Deferred[bool]] = []
+
+    async def stubborn(endpoint: Any) -> bool:
+        while True:
+            waiting.append(Deferred())
+            mine = waiting[-1]
+            try:
+                return await mine
+            except CancelledError:
+                if len(waiting) > 2:
+                    raise
+
+    scene = Scene("a")
+    checks = scene.check(5, health=stubborn)
+    checks.stopService()
+    checks.startService()
+    # The first, what it went on to wait for, and the second.
+    _, old, new = waiting
+    old.callback(False)
+    assert scene.changes == []
+    checks.stopService()
+    assert new.called
+    scene.leave()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ropewalk import ClientFactory, Drained
-from ropewalk.defer import Deferred
+from ropewalk.defer import CancelledError, Deferred
 from ropewalk.endpoints import HostnameEndpoint
 from ropewalk.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from ropewalk.proxying import Proxy
@@ -319,6 +319,12 @@ def test_a_limit_needs_to_know_the_port() -> None:
         proxy.buildProtocol(None)
 
 
+@pytest.mark.parametrize("limit", [1.5, True])
+def test_a_limit_that_is_no_whole_number_is_named(limit: Any) -> None:
+    with pytest.raises(TypeError, match=f"limit must be a whole number .* not {limit}"):
+        Proxy(None, limit)
+
+
 def test_a_limit_below_one_is_named() -> None:
     with pytest.raises(ValueError, match="limit=0"):
         Proxy(None, limit=0)
@@ -399,6 +405,43 @@ def test_asked_again_with_nothing_left_to_wait_for_it_ends_at_once() -> None:
     told = [outcome(scene.proxy.drain(deadline)) for deadline in (None, 0)]
     scene.go(0.1)
     assert (type(client.reason), told) == (ConnectionLost, [[Drained(0, 1)]] * 2)
+    scene.leave()
+
+
+def test_asked_again_while_data_is_on_its_way_all_are_told_the_same_and_the_truth() -> None:
+    scene, _, _ = client_gone_but_not_its_data()
+    first = outcome(scene.proxy.drain(30))
+    scene.go(1)
+    second = outcome(scene.proxy.drain(0))
+    scene.go(1)
+    assert (first, second) == ([Drained(0, 1)], [Drained(0, 1)])
+    scene.leave()
+
+
+def test_draining_that_is_cancelled_while_data_is_on_its_way_aborts_nobody() -> None:
+    scene, target, data = client_gone_but_not_its_data()
+    draining = scene.proxy.drain(10)
+    told = outcome(draining)
+    scene.go(1)
+    draining.cancel()
+    assert [type(each) for each in told] == [CancelledError]
+    scene.go(20)
+    assert scene.proxy.connections == 1
+    again = outcome(scene.proxy.drain(10))
+    target.transport.resumeProducing()
+    scene.go(5)
+    assert (target.received == data, again) == (True, [Drained(1, 0)])
+    scene.leave()
+
+
+def test_one_of_two_who_cancels_takes_nothing_from_the_other() -> None:
+    scene, _, _ = client_gone_but_not_its_data()
+    told = outcome(scene.proxy.drain(None))
+    other = scene.proxy.drain(10)
+    outcome(other)
+    other.cancel()
+    scene.go(10.1)
+    assert told == [Drained(0, 1)]
     scene.leave()
 
 
