@@ -12,7 +12,7 @@ has run empty, also if it was never full.
 A close, an abort and a loss end what is held as they end what a transport holds. What has been received and is still held when
 a reset comes is lost, as it would be in the kernel of a host whose program reads slowly.
 
-It must never count tokens; that is bucket.py. Source: nginx's limit_rate; twisted.protocols.policies.ThrottlingFactory.
+It must never count tokens, nor time; that is bucket.py and lane.py. Source: nginx's limit_rate; twisted.protocols.policies.ThrottlingFactory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 from ropewalk.failure import Failure
 from ropewalk.policies.bucket import Bucket
+from ropewalk.policies.lane import Lane
 from ropewalk.policies.wrapping import ProtocolWrapper, WrappingFactory
 
 __all__ = ["RateLimit", "RateLimitProtocol"]
@@ -31,60 +32,6 @@ log = logging.getLogger("ropewalk")
 
 # Bytes that wait above which a producer is paused, and at which it is resumed, for transports that do not tell theirs.
 _LIMITS = (65536, 0, None)
-
-
-class Lane:
-    """One direction of one connection: how many bytes may pass now.
-
-    Args: bucket: None for no limit. clock: has seconds and callLater. wake: called when some may pass.
-    """
-
-    __slots__ = ("_bucket", "_clock", "_reserved", "_timer", "_wake")
-
-    def __init__(self, bucket: Bucket | None, clock: Any, wake: Callable[[], object]) -> None:
-        self._bucket = bucket
-        self._clock = clock
-        self._wake: Callable[[], object] | None = wake
-        self._timer: Any = None
-        self._reserved = 0
-
-    def allowed(self, wanted: int) -> int:
-        """How many of so many bytes pass now. With 0, `wake` is called when some may."""
-        bucket = self._bucket
-        if bucket is None or not wanted:
-            return wanted
-        if self._timer is not None:
-            return 0
-        now = self._clock.seconds()
-        seconds = 0.0
-        if not self._reserved:
-            self._reserved = min(wanted, bucket.piece)
-            seconds = bucket.reserve(now, self._reserved)
-        seconds = seconds or bucket.take(now, self._reserved)
-        if seconds:
-            self._timer = self._clock.callLater(seconds, self._due)
-            return 0
-        count, self._reserved = self._reserved, 0
-        return count
-
-    def rest(self) -> None:
-        """Nothing is to pass for now: nobody else is to wait for it."""
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-        if self._bucket is not None:
-            self._bucket.giveBack(self._reserved)
-        self._reserved = 0
-
-    def close(self) -> None:
-        """Nothing will pass any more."""
-        self.rest()
-        self._wake = None
-
-    def _due(self) -> None:
-        self._timer = None
-        if self._wake is not None:
-            self._wake()
 
 
 class Feeder:
