@@ -1,7 +1,7 @@
 """A lane: one direction of one connection, in line at a bucket. It waits for the bucket's time, then wakes whoever has bytes.
 
-Whoever has bytes asks how many may pass now. If none may, the lane has reserved a piece and has a timer; when it fires, the lane
-wakes who has asked, who asks again. So a lane has one timer at most, and none when nothing waits.
+Whoever has bytes asks how many may pass now. If none may, the lane has reserved a piece and has a timer; when it fires, the
+lane wakes who has asked, who asks again. So a lane has one timer at most, and none when nothing waits.
 
 It must never hold bytes, nor know which direction it is. Rejected: one timer for each bucket, with a list of lanes: a list is
 to be kept in order when connections end, and the loop's timers are such a list already.

@@ -4,15 +4,16 @@ Received bytes beyond the rate are held here, the transport is paused meanwhile,
 lets them pass; so the peer feels it, by TCP's own window. Written bytes are held likewise. While some are, a Feeder is
 registered with the transport as a producer: so everything that has to wait for what was written waits for these too, by the
 transport's own rules (closing, half-closing, the peer's half-close). The close deadline is for a peer that takes nothing: it
-does not run while only this layer holds bytes, as the transport's `closeTimeout` is None for so long. The protocol's own producer is fed by
-the Feeder: it is paused when too much waits here and in the transport together, and resumed when the transport has run empty
-and little waits here. For that the transport's own limits are 0 while the Feeder is registered: then it says each time that it
-has run empty, also if it was never full.
+does not run while only this layer holds bytes, as the transport's `closeTimeout` is None for so long. The protocol's own
+producer is fed by the Feeder: it is paused when too much waits here and in the transport together, and resumed when the
+transport has run empty and little waits here. For that the transport's own limits are 0 while the Feeder is registered: then
+it says each time that it has run empty, also if it was never full.
 
 A close, an abort and a loss end what is held as they end what a transport holds. What has been received and is still held when
 a reset comes is lost, as it would be in the kernel of a host whose program reads slowly.
 
-It must never count tokens, nor time; that is bucket.py and lane.py. Source: nginx's limit_rate; twisted.protocols.policies.ThrottlingFactory.
+It must never count tokens, nor time; that is bucket.py and lane.py. Source: nginx's limit_rate;
+twisted.protocols.policies.ThrottlingFactory.
 """
 
 from __future__ import annotations
