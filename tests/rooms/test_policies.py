@@ -369,6 +369,79 @@ def test_a_time_out_can_be_changed_cancelled_and_answered_otherwise() -> None:
     scene.leave()
 
 
+def test_a_time_out_that_is_refused_leaves_the_one_there_was() -> None:
+    scene = Scene(lambda factory: Idle(factory, 5))
+    one, _ = scene.come()
+    for bad, error in ((-1, ValueError), ("5", TypeError)):
+        with pytest.raises(error, match="timeoutPeriod"):
+            one.transport.setTimeout(bad)
+    scene.sim.advance(6)
+    assert str(one.reason).endswith("idle for 5 s")
+    assert one.lived == 5.0
+    scene.leave()
+
+
+def test_a_time_out_that_is_set_when_the_connection_is_over_leaves_no_timer() -> None:
+    class Late(End):
+        def connectionLost(self, reason: Any) -> None:
+            super().connectionLost(reason)
+            layer: Any = self.transport
+            layer.setTimeout(500)
+
+    scene = Scene(lambda factory: Idle(factory, 5), kind=Late)
+    one, other = scene.come()
+    other.transport.abortConnection()
+    scene.sim.settle()
+    assert one.reason is not None
+    assert scene.server.reactor.getDelayedCalls() == []
+    scene.leave()
+
+
+def in_both_orders(seconds: float, **rates: float) -> list[Callable[[Any], Any]]:
+    return [
+        lambda factory: Idle(RateLimit(factory, **rates), seconds),
+        lambda factory: Idle(WrappingFactory(RateLimit(factory, **rates)), seconds),
+        lambda factory: RateLimit(Idle(factory, seconds), **rates),
+    ]
+
+
+def test_while_another_layer_hands_on_what_came_nobody_is_idle_and_then_for_as_long_as_ever() -> None:
+    for layer in in_both_orders(5, receive=0.1):
+        scene = Scene(layer)
+        one, other = scene.come()
+        other.transport.write(bytes(10))
+        scene.sim.advance(89.9)
+        assert (one.reason, len(one.received)) == (None, 9)
+        scene.sim.advance(20)
+        assert str(one.reason).endswith("idle for 5 s")
+        assert (len(one.received), one.lived) == (10, pytest.approx(95.0))
+        scene.leave()
+
+
+def test_while_another_layer_lets_leave_what_was_written_nobody_is_idle() -> None:
+    for layer in in_both_orders(5, send=0.1):
+        scene = Scene(layer)
+        one, other = scene.come()
+        one.transport.write(bytes(10))
+        scene.sim.advance(89.9)
+        assert (one.transport.disconnecting, len(other.received)) == (False, 9)
+        scene.sim.advance(20)
+        assert str(one.reason).endswith("idle for 5 s")
+        assert len(other.received) == 10
+        scene.leave()
+
+
+def test_who_has_paused_is_idle_though_a_layer_inside_holds_what_came() -> None:
+    scene = Scene(lambda factory: Idle(RateLimit(factory, receive=100), 5))
+    one, other = scene.come()
+    other.transport.write(bytes(1000))
+    scene.sim.advance(1)
+    one.transport.pauseProducing()
+    scene.sim.advance(6)
+    assert str(one.reason).endswith("idle for 5 s")
+    scene.leave()
+
+
 def test_who_is_reset_before_its_time_out_has_closed_it_is_told_of_the_reset() -> None:
     scene = Scene(lambda factory: Idle(factory, 5))
     one, other = scene.come()
@@ -641,6 +714,93 @@ class Source:
         self.left = 0
 
 
+class Brief(End):
+    """Says four bytes and closes."""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.write(b"0123")
+        self.transport.loseConnection()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda factory, bucket: RateLimit(factory, send=bucket),
+        lambda factory, bucket: RateLimit(RateLimit(factory, send=bucket), send=50),
+        lambda factory, bucket: RateLimit(RateLimit(factory, send=50), send=bucket),
+    ],
+)
+def test_what_was_written_before_a_close_leaves_however_long_its_turn_takes_to_come(layer: Any) -> None:
+    bucket = Bucket(1)
+    scene = Scene(lambda factory: layer(factory, bucket), kind=Brief)
+    scene.come(70)
+    scene.sim.advance(300)
+    assert {type(each.reason) for each in scene.inner.ends} == {ConnectionDone}
+    assert {bytes(each.received) for each in scene.clients.ends} == {b"0123"}
+    scene.leave()
+
+
+def test_at_a_rate_slower_than_the_close_deadline_a_half_close_and_a_close_lose_nothing() -> None:
+    for kind, end in ((Halves, "loseWriteConnection"), (End, "loseConnection")):
+        scene = Scene(lambda factory: RateLimit(factory, send=1 / 90), kind=kind)
+        one, other = scene.come()
+        one.transport.write(b"0123456789")
+        getattr(one.transport, end)()
+        scene.sim.advance(1000)
+        assert (bytes(other.received), type(one.reason)) == (b"0123456789", ConnectionDone)
+        scene.leave()
+
+
+def test_the_close_deadline_can_be_read_and_set_while_it_stands_still_and_runs_for_a_peer_that_takes_nothing() -> (
+    None
+):
+    scene = Scene(lambda factory: RateLimit(factory, send=1_000_000))
+    one, other = scene.come()
+    below = one.transport.transport
+    other.transport.pauseProducing()
+    one.transport.write(bytes(8_000_000))
+    scene.sim.settle()
+    assert (one.transport.closeTimeout, below.closeTimeout) == (60.0, None)
+    one.transport.closeTimeout = 2.5
+    assert (one.transport.closeTimeout, below.closeTimeout) == (2.5, None)
+    with pytest.raises(ValueError, match="closeTimeout"):
+        one.transport.closeTimeout = -1
+    assert one.transport.closeTimeout == 2.5
+    one.transport.loseConnection()
+    scene.sim.advance(20)
+    assert (below.closeTimeout, "no progress for 2.5 s" in str(one.reason)) == (2.5, True)
+    scene.leave()
+
+
+def test_a_producer_that_raises_when_it_is_stopped_is_told_to_the_log_and_the_connection_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Torn(Source):
+        def stopProducing(self) -> None:
+            super().stopProducing()
+            raise RuntimeError("stop")
+
+    class Raises(End):
+        def dataReceived(self, data: bytes) -> None:
+            super().dataReceived(data)
+            if len(self.received) > 50:
+                raise KeyError("too much")
+
+    scene = Scene(lambda factory: RateLimit(factory, receive=100), kind=Raises)
+    one, other = scene.come()
+    Torn(one, 10_000_000, True)
+    other.transport.pauseProducing()
+    scene.sim.advance(1)
+    other.transport.write(bytes(100))
+    scene.sim.advance(2)
+    other.transport.resumeProducing()
+    scene.sim.advance(10)
+    assert (type(one.reason), type(other.reason)) == (KeyError, ConnectionDone)
+    assert [type(each.exc_info[1]) for each in caplog.records if each.exc_info] == [KeyError, RuntimeError]
+    scene.leave()
+
+
 def test_a_producer_that_raises_when_it_is_paused_is_told_to_the_log_and_the_connection_stands(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -819,6 +979,30 @@ def test_of_those_that_hold_too_much_together_the_greediest_goes_first() -> None
     scene.leave()
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda factory: Shed(RateLimit(factory, send=1000), 10_000),
+        lambda factory: Shed(Idle(RateLimit(factory, send=1000), 60), 10_000),
+        lambda factory: RateLimit(Shed(factory, 10_000), send=1000),
+    ],
+)
+def test_what_a_layer_on_either_side_holds_counts(layer: Any) -> None:
+    scene = Scene(layer)
+    scene.come(2)
+    modest, greedy = scene.inner.ends
+    modest.transport.write(bytes(3000))
+    greedy.transport.write(bytes(9000))
+    greedy.transport.write(bytes(1000))
+    shed = scene.layer if isinstance(scene.layer, Shed) else scene.layer.wrappedFactory
+    scene.sim.advance(0.5)
+    assert "of the 12000 bytes that wait to be sent" in str(greedy.reason)
+    assert 2400 <= shed.budget.held <= 2600
+    scene.sim.advance(20)
+    assert (modest.reason, shed.budget.shed, shed.budget.held) == (None, 1, 0)
+    scene.leave()
+
+
 def fill_kernel(scene: Scene, end: Any) -> None:
     """Let it write until the kernel takes no more."""
     while True:
@@ -933,7 +1117,8 @@ def test_a_clock_of_the_test_s_own_is_asked_for_the_time() -> None:
     clock.pump([0.05] * 4)
     assert [count for _, count in received] == [5, 5, 5, 5]
     assert [time for time, _ in received] == pytest.approx([0.0, 0.0, 0.05, 0.1])
-    clock.advance(59.79)
+    # Idle since the last of them was handed on.
+    clock.advance(59.89)
     assert not transport.disconnecting
     clock.advance(0.02)
     assert transport.disconnecting

@@ -1,7 +1,8 @@
 """Policies: layers over any factory, that keep its connections within limits. They compose: `Limit(Idle(factory, 60), 100)`.
 
 `wrapping.py` is what a layer is: WrappingFactory and ProtocolWrapper. `timeouts.py` has Idle and Lifetime, `limits.py` how many
-are connected, `rates.py` and `bucket.py` bytes per second, `budget.py` bytes held in all, `traffic.py` a log of what passes.
+are connected, `rates.py`, `lane.py` and `bucket.py` bytes per second, `budget.py` bytes held in all, `traffic.py` a log of what
+passes.
 What Twisted has in twisted.protocols.policies has its name there here as well, where it does the same.
 """
 

@@ -1,7 +1,8 @@
 """A byte budget: what connections may hold together, and who goes when it is not enough.
 
-Each connection holds what was written to it and has not left. When all of them together hold more than the budget, the one
-that holds most is aborted, and so on until it fits again: those who read keep their connections, those who do not lose theirs.
+Each connection holds what was written to it and has not left, whether the transport has it or a layer. When all of them
+together hold more than the budget, the one that holds most is aborted, and so on until it fits again: those who read keep
+their connections, those who do not lose theirs.
 One Budget for one factory is a budget per listener; the same one for all factories is a budget per process.
 
 Nobody tells when a kernel has taken bytes, and asking every connection at every write would cost too much. So a budget keeps a
@@ -42,7 +43,7 @@ class Budget:
     @property
     def held(self) -> int:
         """What they hold just now; asks every one."""
-        return sum(each.bytesBuffered for each in self._holders)
+        return sum(each.holds for each in self._holders)
 
     def join(self, holder: ShedProtocol) -> None:
         self._holders[holder] = None
@@ -57,7 +58,7 @@ class Budget:
             self._ask()
 
     def _ask(self) -> None:
-        held = {each: each.bytesBuffered for each in self._holders}
+        held = {each: each.holds for each in self._holders}
         total = sum(held.values())
         while total > self.most:
             greediest = max(held, key=held.__getitem__)
@@ -76,6 +77,13 @@ class Budget:
 class ShedProtocol(ProtocolWrapper):
     """One connection that counts."""
 
+    _is_aborted = False
+
+    @property
+    def holds(self) -> int:
+        """Bytes that were written and have not left; once it is aborted, none."""
+        return 0 if self._is_aborted else int(self.bytesBuffered) + self.heldInside
+
     def connectionMade(self) -> None:
         self.factory.budget.join(self)
 
@@ -91,6 +99,14 @@ class ShedProtocol(ProtocolWrapper):
         before = self.bytesBuffered
         self.transport.writeSequence(data)
         self.factory.budget.wrote(max(0, self.bytesBuffered - before))
+
+    def stirInside(self, held: int) -> None:
+        super().stirInside(held)
+        self.factory.budget.wrote(held)
+
+    def abortConnection(self) -> None:
+        self._is_aborted = True
+        self.transport.abortConnection()
 
 
 class Shed(WrappingFactory):

@@ -3,15 +3,17 @@
 Received bytes beyond the rate are held here, the transport is paused meanwhile, and they are handed on in pieces as the bucket
 lets them pass; so the peer feels it, by TCP's own window. Written bytes are held likewise. While some are, a Feeder is
 registered with the transport as a producer: so everything that has to wait for what was written waits for these too, by the
-transport's own rules (closing, half-closing, the peer's half-close, the close deadline). The protocol's own producer is fed by
-the Feeder: it is paused when too much waits here and in the transport together, and resumed when the transport has run empty
-and little waits here. For that the transport's own limits are 0 while the Feeder is registered: then it says each time that it
-has run empty, also if it was never full.
+transport's own rules (closing, half-closing, the peer's half-close). The close deadline is for a peer that takes nothing: it
+does not run while only this layer holds bytes, as the transport's `closeTimeout` is None for so long. The protocol's own
+producer is fed by the Feeder: it is paused when too much waits here and in the transport together, and resumed when the
+transport has run empty and little waits here. For that the transport's own limits are 0 while the Feeder is registered: then
+it says each time that it has run empty, also if it was never full.
 
 A close, an abort and a loss end what is held as they end what a transport holds. What has been received and is still held when
 a reset comes is lost, as it would be in the kernel of a host whose program reads slowly.
 
-It must never count tokens; that is bucket.py. Source: nginx's limit_rate; twisted.protocols.policies.ThrottlingFactory.
+It must never count tokens, nor time; that is bucket.py and lane.py. Source: nginx's limit_rate;
+twisted.protocols.policies.ThrottlingFactory.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 from ropewalk.failure import Failure
 from ropewalk.policies.bucket import Bucket
+from ropewalk.policies.lane import Lane
 from ropewalk.policies.wrapping import ProtocolWrapper, WrappingFactory
 
 __all__ = ["RateLimit", "RateLimitProtocol"]
@@ -30,60 +33,6 @@ log = logging.getLogger("ropewalk")
 
 # Bytes that wait above which a producer is paused, and at which it is resumed, for transports that do not tell theirs.
 _LIMITS = (65536, 0, None)
-
-
-class Lane:
-    """One direction of one connection: how many bytes may pass now.
-
-    Args: bucket: None for no limit. clock: has seconds and callLater. wake: called when some may pass.
-    """
-
-    __slots__ = ("_bucket", "_clock", "_reserved", "_timer", "_wake")
-
-    def __init__(self, bucket: Bucket | None, clock: Any, wake: Callable[[], object]) -> None:
-        self._bucket = bucket
-        self._clock = clock
-        self._wake: Callable[[], object] | None = wake
-        self._timer: Any = None
-        self._reserved = 0
-
-    def allowed(self, wanted: int) -> int:
-        """How many of so many bytes pass now. With 0, `wake` is called when some may."""
-        bucket = self._bucket
-        if bucket is None or not wanted:
-            return wanted
-        if self._timer is not None:
-            return 0
-        now = self._clock.seconds()
-        seconds = 0.0
-        if not self._reserved:
-            self._reserved = min(wanted, bucket.piece)
-            seconds = bucket.reserve(now, self._reserved)
-        seconds = seconds or bucket.take(now, self._reserved)
-        if seconds:
-            self._timer = self._clock.callLater(seconds, self._due)
-            return 0
-        count, self._reserved = self._reserved, 0
-        return count
-
-    def rest(self) -> None:
-        """Nothing is to pass for now: nobody else is to wait for it."""
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-        if self._bucket is not None:
-            self._bucket.giveBack(self._reserved)
-        self._reserved = 0
-
-    def close(self) -> None:
-        """Nothing will pass any more."""
-        self.rest()
-        self._wake = None
-
-    def _due(self) -> None:
-        self._timer = None
-        if self._wake is not None:
-            self._wake()
 
 
 class Feeder:
@@ -128,6 +77,7 @@ class Feeder:
             self.is_registered = False
             transport.unregisterProducer()
             transport.setWriteLimits(*self._layer.limits)
+        self._layer.time_close()
 
     def wrote(self) -> None:
         """The protocol has written."""
@@ -163,6 +113,7 @@ class Feeder:
     def resumeProducing(self) -> None:
         """The transport is empty."""
         producer, layer = self.producer, self._layer
+        layer.time_close()
         if producer is None:
             return
         if self.streaming:
@@ -188,6 +139,8 @@ class RateLimitProtocol(ProtocolWrapper):
         self._out: Any = None
         self._feeder: Any = None
         self.limits: Any = _LIMITS
+        # The `closeTimeout` to be, while the transport's is None because of us.
+        self._close_timeout: float | None = None
 
     def connectionMade(self) -> None:
         factory, clock = self.factory, self.clock
@@ -222,6 +175,8 @@ class RateLimitProtocol(ProtocolWrapper):
                     break
                 piece, self._incoming = self._incoming[:count], self._incoming[count:]
                 (call or self.callProtocol)(self.wrappedProtocol.dataReceived, piece)
+                if call is None:
+                    self.stirInside(0)
         finally:
             self._is_handing_on = False
             self._hold()
@@ -284,6 +239,7 @@ class RateLimitProtocol(ProtocolWrapper):
             # The transport refuses so much by itself, and says why.
             self._pass(len(self._outgoing))
         self._feeder.wrote()
+        self.stirInside(len(data))
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
         if isinstance(data, (bytes, bytearray, memoryview, str)):
@@ -304,7 +260,37 @@ class RateLimitProtocol(ProtocolWrapper):
     def _pass(self, count: int) -> None:
         piece = bytes(self._outgoing[:count])
         del self._outgoing[:count]
+        # Why before: the transport begins to watch its peer when it is given something.
+        self._run_deadline()
         self.transport.write(piece)
+
+    def time_close(self) -> None:
+        """The close deadline stands still exactly while bytes wait here and the transport has none."""
+        transport = self.transport
+        if self._outgoing and transport.connected and not transport.bytesBuffered:
+            seconds = getattr(transport, "closeTimeout", None)
+            if seconds is not None:
+                self._close_timeout = seconds
+                transport.closeTimeout = None
+        else:
+            self._run_deadline()
+
+    def _run_deadline(self) -> None:
+        seconds, self._close_timeout = self._close_timeout, None
+        # Why asked: a layer outside may have set another meanwhile.
+        if seconds is not None and self.transport.closeTimeout is None:
+            self.transport.closeTimeout = seconds
+
+    @property
+    def closeTimeout(self) -> float | None:
+        """The transport's, which does not run while only this layer holds bytes."""
+        return self.transport.closeTimeout if self._close_timeout is None else self._close_timeout
+
+    @closeTimeout.setter
+    def closeTimeout(self, seconds: float | None) -> None:
+        self.transport.closeTimeout = seconds
+        self._close_timeout = None
+        self.time_close()
 
     @property
     def writeLimits(self) -> Any:
@@ -351,8 +337,14 @@ class RateLimitProtocol(ProtocolWrapper):
 
     def raised(self) -> None:
         self._drop()
-        if self._feeder is not None:
-            self._feeder.stopProducing()
+        feeder = self._feeder
+        if feeder is not None:
+            producer = feeder.producer
+            try:
+                feeder.stopProducing()
+            except Exception:
+                # Why not raised: the connection is to be closed all the same, for what was raised first.
+                log.exception("stopProducing of %r raised", producer)
             self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -362,6 +354,16 @@ class RateLimitProtocol(ProtocolWrapper):
         self._outgoing.clear()
 
     # ---- asking -------------------------------------------------------------------------------------------------
+
+    @property
+    def heldInside(self) -> int:
+        return len(self._outgoing) + super().heldInside
+
+    @property
+    def isWaiting(self) -> bool:
+        # Why not all that is held: a protocol that has paused, and a peer that takes nothing, are waited for in vain.
+        is_handing_on = bool(self._incoming) and not self._is_paused
+        return is_handing_on or bool(self._outgoing and not self.transport.bytesBuffered) or super().isWaiting
 
     @property
     def bytesBuffered(self) -> int:

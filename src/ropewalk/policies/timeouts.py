@@ -2,7 +2,8 @@
 
 Idle notes when something was received or written, and one timer looks at that note when it may have become too old: reading
 and writing cost a look at the clock, never a change of the timer. A peer that still takes what was written is not idle, though
-nothing is written meanwhile; a page that takes longer than the time-out to send is not cut.
+nothing is written meanwhile; a page that takes longer than the time-out to send is not cut. Nor is a connection idle while
+another layer, inside or outside, holds bytes that will pass when it is time.
 
 Source: twisted.protocols.policies.TimeoutFactory; its names are Idle's other names.
 """
@@ -39,9 +40,12 @@ class IdleProtocol(ProtocolWrapper):
 
         Raises: TypeError, ValueError for what is no number above 0.
         """
-        self.cancelTimeout()
         if timeoutPeriod is not None:
-            self.timeoutPeriod = checked_seconds("timeoutPeriod", timeoutPeriod)
+            checked_seconds("timeoutPeriod", timeoutPeriod)
+        self.cancelTimeout()
+        # Why asked: when the connection is over, the protocol is no longer inside, and nothing is to be waited for.
+        if timeoutPeriod is not None and self.wrappedProtocol is not None:
+            self.timeoutPeriod = timeoutPeriod
             self.resetTimeout()
             self._wait(self.timeoutPeriod)
 
@@ -75,10 +79,17 @@ class IdleProtocol(ProtocolWrapper):
             return
         transport = self.transport
         is_sending = getattr(transport, "bytesBuffered", 0) and transport.bytesSent != self._sent
-        if is_sending:
+        if is_sending or self._is_held_back():
             self._wait(period)
         else:
             self.timeoutFunc()
+
+    def _is_held_back(self) -> bool:
+        """Whether any layer of this connection holds what will pass by itself."""
+        outermost: ProtocolWrapper = self
+        while isinstance(outermost.transport, ProtocolWrapper):
+            outermost = outermost.transport
+        return outermost.isWaiting
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.resetTimeout()
@@ -88,6 +99,10 @@ class IdleProtocol(ProtocolWrapper):
         """Send several pieces, as `write` does; that is no idleness."""
         self.resetTimeout()
         self.transport.writeSequence(data)
+
+    def stirInside(self, held: int) -> None:
+        self.resetTimeout()
+        super().stirInside(held)
 
     def dataReceived(self, data: bytes) -> None:
         self.resetTimeout()

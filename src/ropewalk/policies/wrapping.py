@@ -189,6 +189,23 @@ class ProtocolWrapper:
         """The protocol has raised in `callProtocol`: close."""
         self.transport.loseConnection()
 
+    @property
+    def heldInside(self) -> int:
+        """Bytes written that wait in this layer and in those inside it, so that `bytesBuffered` does not count them yet."""
+        inside = self.wrappedProtocol
+        return inside.heldInside if isinstance(inside, ProtocolWrapper) else 0
+
+    @property
+    def isWaiting(self) -> bool:
+        """Whether this layer or one inside it holds bytes that will pass by themselves when it is time."""
+        inside = self.wrappedProtocol
+        return isinstance(inside, ProtocolWrapper) and inside.isWaiting
+
+    def stirInside(self, held: int) -> None:
+        """A layer inside has handed something on, or holds so many bytes more: told to every layer outside it."""
+        if isinstance(self.transport, ProtocolWrapper):
+            self.transport.stirInside(held)
+
     def _explained(self, reason: Failure) -> Failure:
         why = self._why
         value: Any = getattr(reason, "value", None)
