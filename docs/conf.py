@@ -187,7 +187,7 @@ def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
         "The project",
         [
             *(f"docs/{page}" for page in MORE),
-            *sorted(each.parent.name + "/README" for each in ROOT.glob("*/README.md")),
+            *sorted(each.parent.name + "/README" for each in ROOT.glob("[!.]*/README.md")),
             "CONTRIBUTING",
             "CHANGELOG",
         ],
