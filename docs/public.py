@@ -37,6 +37,7 @@ INSIDE = (
     "protocols.lines",
     "protocols.strings",
     "simulation.kernel_socket",
+    "transport",
     "testing.seeds",
 )
 

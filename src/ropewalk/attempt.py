@@ -18,15 +18,15 @@ prepared counts as failed, and one whose preparing fails is closed.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ropewalk.defer import Deferred
 from ropewalk.failure import Failure
 from ropewalk.task import currentReactor
+from ropewalk.task.later import resultOf
 
-__all__ = ["Attempt", "Keeper", "Watched", "Watching", "clockOf", "resultOf"]
+__all__ = ["Attempt", "Keeper", "Watched", "Watching", "clockOf"]
 
 Prepare = Callable[[Any], object]
 
@@ -39,16 +39,6 @@ class Keeper(Protocol):
 
     def ended(self, attempt: Attempt, reason: Failure, /) -> None:
         """It came to nothing, or is lost; nothing of it is open."""
-
-
-async def _asked(function: Callable[..., object], *args: object) -> Any:
-    result = function(*args)
-    return await result if inspect.isawaitable(result) else result
-
-
-def resultOf(function: Callable[..., object], *args: object) -> Deferred[Any]:
-    """Call it now; a Deferred of what it returns, or of what that gives if it can be awaited."""
-    return Deferred.fromCoroutine(_asked(function, *args))
 
 
 def clockOf(endpoint: Any) -> Any:

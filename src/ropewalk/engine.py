@@ -18,13 +18,12 @@ import builtins
 from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ropewalk._loop.descriptor import Descriptors
 from ropewalk._loop.life import Life, LifeState
 from ropewalk._loop.loop import CLOSED_FOR_GOOD, Loop
 from ropewalk._loop.poller import IN, OUT
-from ropewalk._loop.threads import ThreadPool
 from ropewalk._loop.timers import DelayedCall, checked_delay
 from ropewalk._loop.triggers import SystemEvents, Trigger
 from ropewalk._net.connector import Connector
@@ -38,6 +37,9 @@ from ropewalk._system import RealSystem, System
 from ropewalk.defer import Deferred
 from ropewalk.event import Drained, Event
 from ropewalk.words import WORDS, Words
+
+if TYPE_CHECKING:
+    from ropewalk._loop.threads import ThreadPool
 
 _FOR_EVER = float("inf")
 
@@ -380,6 +382,8 @@ class Reactor:
         if self._loop.is_forked():
             self._loop.check_thread("getThreadPool")
         if self._pool is None:
+            from ropewalk._loop.threads import ThreadPool  # Why here: only who has threads needs it.
+
             self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
             self.addSystemEventTrigger("during", "shutdown", self._stop_pool)
         return self._pool
@@ -387,6 +391,8 @@ class Reactor:
     def suggestThreadPoolSize(self, size: int) -> None:
         """How many threads the pool may have. Raises: ValueError below 1."""
         if self._pool is None:
+            from ropewalk._loop.threads import ThreadPool
+
             ThreadPool(size)
             self._pool_size = size
         else:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ropewalk import defer
-from ropewalk.attempt import resultOf
 from ropewalk.balancing import Balancer, Target
 from ropewalk.defer import CancelledError, Deferred
 from ropewalk.endpoints import connectProtocol
@@ -30,6 +29,7 @@ from ropewalk.failure import Failure
 from ropewalk.protocol import Protocol
 from ropewalk.service import Service
 from ropewalk.task import LoopingCall
+from ropewalk.task.later import resultOf
 
 __all__ = ["HealthChecks", "accepts"]
 

@@ -28,10 +28,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import StrEnum
 from typing import Any
 
-from ropewalk.attempt import Attempt, clockOf, resultOf
+from ropewalk.attempt import Attempt, clockOf
 from ropewalk.defer import Deferred, fail, succeed
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
+from ropewalk.task.later import resultOf
 
 __all__ = ["Pool", "PoolClosedError"]
 

@@ -23,13 +23,14 @@ BELOW: dict[str, set[str]] = {
     "error": {"event"},
     "interfaces": {"address", "error", "event", "failure", "defer"},
     "defer": {"failure"},
+    "transport": set(),
     "words": {"address", "defer", "error", "failure"},
     # what users subclass
     "protocol": {"address", "failure", "interfaces"},
     # the engine
     "_loop": {"error", "machine"},
     "_system": {"_loop"},
-    "_net": {"_loop", "_system", "address", "error", "event", "interfaces", "machine", "words"},
+    "_net": {"_loop", "_system", "address", "error", "event", "interfaces", "machine", "transport", "words"},
     "engine": {"_loop", "_net", "_system", "address", "defer", "event", "interfaces", "machine", "words"},
 }
 # Rooms on top that see more than the public API, and why.

@@ -61,6 +61,7 @@ from ropewalk._net.sides import (
 )
 from ropewalk._system import FilePart
 from ropewalk.event import Ended, Step
+from ropewalk.transport import as_bytes, as_pieces, check_producer
 
 # Bytes asked for in one recv. Source: Twisted's bufferSize.
 READ_SIZE = 65536
@@ -345,7 +346,7 @@ class Stream:
         if get_ident() != loop.thread:
             loop.check_thread("write")
         if type(data) is not bytes:
-            data = _as_bytes(data)
+            data = as_bytes(data)
         if self._plain and data:
             self._plain = False
             self._out = data
@@ -364,11 +365,7 @@ class Stream:
         Raises: TypeError if an item is not bytes-like; then none was written.
         Source: ITransport.writeSequence.
         """
-        if isinstance(data, (bytes, bytearray, memoryview, str)):
-            raise TypeError(
-                f"writeSequence needs an iterable of bytes-like objects, not one {type(data).__name__}"
-            )
-        for chunk in [_as_bytes(item) for item in data]:
+        for chunk in as_pieces(data):
             self.write(chunk)
 
     def writeFile(self, file: Any, offset: int, count: int) -> FilePart:
@@ -815,16 +812,7 @@ class Stream:
         """
         if get_ident() != self._loop.thread:
             self._loop.check_thread("registerProducer")
-        if self._flow is not None:
-            raise RuntimeError(
-                f"cannot register producer {producer!r}: {self._flow.producer!r} is registered and was not unregistered"
-            )
-        wanted = ("pauseProducing", "resumeProducing", "stopProducing")[0 if streaming else 1 :]
-        missing = [name for name in wanted if not callable(getattr(producer, name, None))]
-        if missing:
-            raise TypeError(
-                f"a producer must have {', '.join(wanted)}; {producer!r} lacks {', '.join(missing)}"
-            )
+        check_producer(producer, streaming, None if self._flow is None else self._flow.producer)
         if self._life is StreamState.CLOSED:
             producer.stopProducing()
             return
@@ -1004,13 +992,3 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<Stream {self.number} {self.state} to {self._peer!r}>"
-
-
-def _as_bytes(data: object) -> bytes:
-    if isinstance(data, bytes):
-        return data
-    try:
-        # Why through a memoryview: bytes(7) would be seven zeros, and bytes([1, 2]) two bytes.
-        return bytes(memoryview(data))  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {data!r:.60}") from None

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["ropewalk"]
 
 
-def _read(place: Callable[[str], Place]) -> Callable[[click.Context, click.Parameter, str], Place]:
-    """A callback for click that reads a place; what cannot be one is a usage error in the reader's words."""
+T = TypeVar("T")
 
-    def read(ctx: click.Context, param: click.Parameter, value: str) -> Place:
+
+def _read(reader: Callable[[str], T]) -> Callable[[click.Context, click.Parameter, str], T]:
+    """A callback for click that reads a word; what cannot be read is a usage error in the reader's words."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str) -> T:
         try:
-            return place(value)
+            return reader(value)
         except ValueError as exc:
             raise click.BadParameter(str(exc)) from exc
 
@@ -41,16 +44,39 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) ->
     return value
 
 
-def _targets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[Place]:
+def _seconds_or_zero(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
+    return value
+
+
+def _balanced(word: str) -> Place:
     from ropewalk.cli.proxy import check_service
 
-    places = [_read(place_to_connect)(ctx, param, each) for each in value]
-    for place in places:
-        try:
-            check_service(place)
-        except ValueError as exc:
-            raise click.BadParameter(str(exc)) from exc
-    return places
+    place = place_to_connect(word)
+    check_service(place)
+    return place
+
+
+def _all_balanced(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> list[Place]:
+    return [_read(_balanced)(ctx, param, word) for word in words]
+
+
+def _service(word: str) -> "Target":
+    from ropewalk.cli.run import Target
+
+    return Target(word)
+
+
+_drain = click.option(
+    "--drain",
+    metavar="SECONDS",
+    type=float,
+    default=30.0,
+    show_default=True,
+    callback=_seconds_or_zero,
+    help="How long connections may go on after SIGTERM or Ctrl-C.",
+)
 
 
 def _leave(status: int, message: str | None = None) -> None:
@@ -114,7 +140,7 @@ def listen(place: Place, echo: bool, once: bool, trace: bool) -> None:
 
 @ropewalk.command(short_help="A load balancer in front of servers.")
 @click.argument("place", metavar="[HOST:]PORT", callback=_read(place_to_listen))
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, callback=_targets)
+@click.argument("targets", metavar="TARGET...", nargs=-1, required=True, callback=_all_balanced)
 @click.option(
     "--balance",
     type=click.Choice(["round-robin", "least"]),
@@ -145,15 +171,7 @@ def listen(place: Place, echo: bool, once: bool, trace: bool) -> None:
     show_default="half of the descriptors (ulimit -n)",
     help="Clients at once; others wait in the kernel's queue.",
 )
-@click.option(
-    "--drain",
-    metavar="SECONDS",
-    type=float,
-    default=30.0,
-    show_default=True,
-    callback=_seconds,
-    help="After SIGTERM or Ctrl-C, for what is connected.",
-)
+@_drain
 @click.option("--trace", is_flag=True, help="Tell every step of every connection on stderr.")
 def proxy(
     place: Place,
@@ -252,32 +270,9 @@ def simulate(path: Path, seeds: int | None, seed: str | None, jobs: int, only: s
     _leave(outcome.status, outcome.message)
 
 
-def _target(ctx: click.Context, param: click.Parameter, value: str) -> "Target":
-    from ropewalk.cli.run import Target
-
-    try:
-        return Target(value)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc)) from exc
-
-
-def _seconds_or_zero(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise click.BadParameter(f"{value} is not a number of seconds, 0 or more")
-    return value
-
-
 @ropewalk.command(short_help="A service, until SIGTERM, which drains it.")
-@click.argument("target", metavar="MODULE:SERVICE", callback=_target)
-@click.option(
-    "--drain",
-    metavar="SECONDS",
-    type=float,
-    default=30.0,
-    show_default=True,
-    callback=_seconds_or_zero,
-    help="How long connections may go on after SIGTERM.",
-)
+@click.argument("target", metavar="MODULE:SERVICE", callback=_read(_service))
+@_drain
 def run(target: "Target", drain: float) -> None:
     """Run the service that MODULE calls SERVICE; or what the function of that name returns, given the reactor.
 

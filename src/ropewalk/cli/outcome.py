@@ -4,6 +4,7 @@ A `Course` is held by whatever may find out that the command is over. Its `end` 
 the reactor stops. Why: a reactor that stops by Ctrl-C ends every connection too, and those ends are no outcome.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from ropewalk import Reactor
 from ropewalk.cli.joint import Joint
 from ropewalk.error import ConnectionDone
 
-__all__ = ["Course", "Outcome", "outcome_of"]
+__all__ = ["Course", "Outcome", "outcome_of", "say"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,13 @@ class Outcome:
 
     status: int
     message: str | None = None
+
+
+def say(text: str) -> None:
+    """One line on stderr, in the tool's name."""
+    # Why one write: print() makes two of it, and what others say on the same terminal comes between.
+    sys.stderr.write(f"ropewalk: {text}\n")
+    sys.stderr.flush()
 
 
 class Course:

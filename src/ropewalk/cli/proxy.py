@@ -12,20 +12,18 @@ its place in the limit would never become free.
 """
 
 import resource
-import signal
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ropewalk import Drained, Reactor, TCPOptions
 from ropewalk.address import display
 from ropewalk.balancing import Balancer, Policy, Target, leastConnections, roundRobin
-from ropewalk.cli.outcome import Outcome
+from ropewalk.cli.outcome import Outcome, say
 from ropewalk.cli.place import Place
 from ropewalk.cli.serve import numeric
 from ropewalk.cli.show import trace_to_stderr
+from ropewalk.cli.signals import told_by_signals
 from ropewalk.endpoints import HostnameEndpoint
 from ropewalk.error import CannotListenError
 from ropewalk.health import HealthChecks
@@ -94,20 +92,14 @@ def proxy(place: Place, targets: Sequence[Place], settings: Settings) -> Outcome
     proxied.listens(port)
     if settings.check is not None:
         reactor.callWhenRunning(HealthChecks(balancer, settings.check).startService)
-    with _Signals(reactor, _Ending(reactor, proxied, settings.drain)):
-        _say(f"listening on {display(port.getHost())}")
+    with told_by_signals(reactor, _Ending(reactor, proxied, settings.drain)):
+        say(f"listening on {display(port.getHost())}")
         reactor.run(installSignalHandlers=False)
     return Outcome(0)
 
 
-def _say(text: str) -> None:
-    # Why one write: print() makes two of it, and what others say on the same terminal comes between.
-    sys.stderr.write(f"ropewalk: {text}\n")
-    sys.stderr.flush()
-
-
 def _tell_change(target: Target) -> None:
-    _say(f"{target.name} is up" if target.isUp else f"{target.name} is down: {target.reason}")
+    say(f"{target.name} is up" if target.isUp else f"{target.name} is down: {target.reason}")
 
 
 def _affordable() -> int | None:
@@ -133,39 +125,16 @@ class _Ending:
         count = self._proxy.connections
         draining = self._proxy.drain(self._seconds)
         if count:
-            _say(
+            say(
                 f"draining {_connections(count)}, {self._seconds:g} s at most; a second signal ends it at once"
             )
         draining.addCallback(self._drained)
 
     def _drained(self, drained: Drained) -> None:
         if count := drained.ended + drained.aborted:
-            _say(f"drained: {drained.ended} of {count} ended by themselves")
+            say(f"drained: {drained.ended} of {count} ended by themselves")
         self._reactor.stop()
 
 
 def _connections(count: int) -> str:
     return f"{count} connection{'' if count == 1 else 's'}"
-
-
-class _Signals:
-    """SIGTERM and Ctrl-C are for `asked`, within the block; Ctrl-C only where it would have been Python's."""
-
-    def __init__(self, reactor: Reactor, asked: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._asked = asked
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        wanted = [signal.SIGTERM]
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            wanted.append(signal.SIGINT)
-        for number in wanted:
-            self._before[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(self._asked)
-
-    def __exit__(self, *what: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

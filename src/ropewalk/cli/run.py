@@ -13,21 +13,18 @@ Source: twistd for the order; `python -m` for what is imported; HAProxy and ngin
 """
 
 import os
-import signal
 import sys
 import traceback
 from importlib import import_module
-from types import FrameType
 from typing import Any
 
 import ropewalk
-from ropewalk.cli.outcome import Outcome
+from ropewalk.cli.outcome import Outcome, say
+from ropewalk.cli.signals import told_by_signals
 from ropewalk.defer import CancelledError, Deferred, maybeDeferred
 from ropewalk.task.running import stop
 
 __all__ = ["Target", "run"]
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class NotRunnable(Exception):
@@ -107,20 +104,15 @@ class Running:
         reactor = self.reactor
         reactor.addSystemEventTrigger("before", "shutdown", self.stop)
         reactor.callWhenRunning(self._begin)
-        # Why not those that are ignored: a shell's background jobs are not meant by its Ctrl-C.
-        numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._signalled) for number in numbers}
-        try:
-            # Why without handlers of the reactor's: those stop it, and a second signal would mean nothing more.
-            reactor.run(installSignalHandlers=False)
-        except (SystemExit, KeyboardInterrupt):
-            # Why once more: they leave at once, and everything is to be told of the end.
-            reactor.callWhenRunning(stop, reactor)
-            reactor.run(installSignalHandlers=False)
-            raise
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with told_by_signals(reactor, self._asked_to_end):
+            try:
+                # Why without handlers of the reactor's: those stop it, and a second signal would mean nothing more.
+                reactor.run(installSignalHandlers=False)
+            except (SystemExit, KeyboardInterrupt):
+                # Why once more: they leave at once, and everything is to be told of the end.
+                reactor.callWhenRunning(stop, reactor)
+                reactor.run(installSignalHandlers=False)
+                raise
         return self.outcome
 
     def _begin(self) -> None:
@@ -147,9 +139,6 @@ class Running:
         except Exception as exc:
             self._end_with(Outcome(1, f"starting {self.name} raised {_told(exc)}"))
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self.reactor.callFromThread(self._asked_to_end)
-
     def _asked_to_end(self) -> None:
         under_way = self.under_way
         if self.is_ending:
@@ -171,12 +160,12 @@ class Running:
             self.stopped.callback(None)
 
     async def _drain_and_stop(self) -> None:
-        _say(f"draining {self.name}, for {self.drain:g} s at most")
+        say(f"draining {self.name}, for {self.drain:g} s at most")
         try:
             drained = await self.reactor.drain(self.drain)
         except CancelledError:
             return  # Safe because: whoever cancelled it has stopped the reactor.
-        _say(f"drained: {drained.ended} ended by themselves, {drained.aborted} aborted")
+        say(f"drained: {drained.ended} ended by themselves, {drained.aborted} aborted")
         self._end_with(self.outcome)
 
     def _end_with(self, outcome: Outcome) -> None:
@@ -225,7 +214,3 @@ def _told(exc: BaseException) -> str:
     places = [each for each in frames if not each.filename.startswith((inside, "<"))]
     where = f" (line {places[-1].lineno} of {os.path.basename(places[-1].filename)})" if places else ""
     return f"{type(exc).__name__}: {text}{where}" if text else f"{type(exc).__name__}{where}"
-
-
-def _say(text: str) -> None:
-    print(f"ropewalk: {text}", file=sys.stderr, flush=True)

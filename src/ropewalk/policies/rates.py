@@ -26,6 +26,7 @@ from ropewalk.failure import Failure
 from ropewalk.policies.bucket import Bucket
 from ropewalk.policies.lane import Lane
 from ropewalk.policies.wrapping import ProtocolWrapper, WrappingFactory
+from ropewalk.transport import as_bytes, as_pieces, check_producer
 
 __all__ = ["RateLimit", "RateLimitProtocol"]
 
@@ -218,7 +219,7 @@ class RateLimitProtocol(ProtocolWrapper):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if type(data) is not bytes:
-            data = _as_bytes(data)
+            data = as_bytes(data)
         transport = self.transport
         if not self._outgoing:
             count = 0 if self._out is None else self._out.allowed(len(data))
@@ -242,10 +243,7 @@ class RateLimitProtocol(ProtocolWrapper):
         self.stirInside(len(data))
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
-        if isinstance(data, (bytes, bytearray, memoryview, str)):
-            kind = type(data).__name__
-            raise TypeError(f"writeSequence needs an iterable of bytes-like objects, not one {kind}")
-        for chunk in [_as_bytes(item) for item in data]:
+        for chunk in as_pieces(data):
             self.write(chunk)
 
     def _let_leave(self) -> None:
@@ -307,14 +305,7 @@ class RateLimitProtocol(ProtocolWrapper):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         feeder = self._feeder
-        if feeder is not None and feeder.producer is not None:
-            raise RuntimeError(f"cannot register producer {producer!r}: {feeder.producer!r} is registered")
-        wanted = ("pauseProducing", "resumeProducing", "stopProducing")[0 if streaming else 1 :]
-        missing = [name for name in wanted if not callable(getattr(producer, name, None))]
-        if missing:
-            raise TypeError(
-                f"a producer must have {', '.join(wanted)}; {producer!r} lacks {', '.join(missing)}"
-            )
+        check_producer(producer, streaming, None if feeder is None else feeder.producer)
         if feeder is None or not self.transport.connected:
             producer.stopProducing()
         else:
@@ -406,10 +397,3 @@ class RateLimit(WrappingFactory):
     def bucketOf(self, rate: float | Bucket | None) -> Bucket | None:
         """A bucket of its own for a number, the shared one itself."""
         return rate if rate is None or isinstance(rate, Bucket) else Bucket(rate)
-
-
-def _as_bytes(data: object) -> bytes:
-    try:
-        return bytes(memoryview(data))  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {data!r:.60}") from None

@@ -109,9 +109,7 @@ class IdleProtocol(ProtocolWrapper):
         self.wrappedProtocol.dataReceived(data)
 
     def connectionLost(self, reason: Failure) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        self.cancelTimeout()
         super().connectionLost(reason)
 
 

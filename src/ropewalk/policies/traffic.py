@@ -21,6 +21,7 @@ from typing import Any
 
 from ropewalk.failure import Failure
 from ropewalk.policies.wrapping import ProtocolWrapper, WrappingFactory, checked_count
+from ropewalk.transport import as_bytes, as_pieces
 
 __all__ = ["TrafficLog", "TrafficLogProtocol"]
 
@@ -49,8 +50,7 @@ class TrafficLogProtocol(ProtocolWrapper):
         self._tell(f"-> {self.factory.shown(data)}")
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
-        # Why a list: a generator gives its items once.
-        pieces = data if isinstance(data, (bytes, bytearray, memoryview, str)) else list(data)
+        pieces = as_pieces(data)
         self.transport.writeSequence(pieces)
         for piece in pieces:
             self._tell(f"-> {self.factory.shown(piece)}")
@@ -120,8 +120,7 @@ class TrafficLog(WrappingFactory):
 
     def shown(self, data: Any) -> str:
         """How many bytes, and the first of them."""
-        if type(data) is not bytes:
-            data = bytes(memoryview(data))
+        data = as_bytes(data)
         start = data[: self._limit]
         text = start.hex(" ") if self._form == "hex" else repr(start)
         rest = len(data) - len(start)

@@ -25,6 +25,8 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+from ropewalk.transport import as_bytes
+
 __all__ = [
     "DelimitedFramer",
     "Framer",
@@ -96,7 +98,7 @@ class Framer(ABC):
         if self._refused is not None:
             raise self._refused_again()
         if type(data) is not bytes:
-            data = _as_bytes(data)
+            data = as_bytes(data)
         kept, start = self._data, self._start
         rest = len(kept) - start
         if not rest:
@@ -118,7 +120,7 @@ class Framer(ABC):
 
         Args:   data: bytes-like. The end of what was taken last costs nothing; anything else a copy of the rest.
         """
-        data = _as_bytes(data)
+        data = as_bytes(data)
         size, start = len(data), self._start
         if size <= start and self._data[start - size : start] == data:
             self._start = start - size
@@ -390,8 +392,3 @@ class NetstringFramer(Framer):
 
     def frame(self, message: Bytes) -> bytes:
         return b"%d:%b," % (len(message), bytes(message))
-
-
-def _as_bytes(data: Bytes) -> bytes:
-    # Why through a memoryview: bytes(7) would be seven zeros.
-    return data if isinstance(data, bytes) else bytes(memoryview(data))

@@ -117,10 +117,16 @@ def within(seconds: float, awaitable: Awaitable[T], clock: Clock | None = None) 
     if isinstance(awaitable, Deferred):
         awaited: Deferred[T] = awaitable
     else:
-        awaited = Deferred.fromCoroutine(_result_of(awaitable))
+        awaited = resultOf(lambda: awaitable)
         awaited._made_by(sys._getframe(1))
     return awaited.addTimeout(seconds, currentReactor() if clock is None else clock)
 
 
-async def _result_of(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+def resultOf(function: Callable[..., object], *args: object) -> Deferred[Any]:
+    """Call it now; a Deferred of what it returns, or of what that gives if it can be awaited."""
+    return Deferred.fromCoroutine(_asked(function, *args))
+
+
+async def _asked(function: Callable[..., object], *args: object) -> Any:
+    result = function(*args)
+    return await result if isawaitable(result) else result

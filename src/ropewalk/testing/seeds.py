@@ -26,12 +26,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
-from ropewalk.attempt import resultOf
 from ropewalk.defer import Deferred
 from ropewalk.event import Event
 from ropewalk.failure import Failure
 from ropewalk.observe import Recorder
 from ropewalk.simulation import Host, Simulation
+from ropewalk.task.later import resultOf
 
 __all__ = ["Settings", "Trial", "Verdict", "run_seeds", "seed_of", "settings_of", "simulate"]
 

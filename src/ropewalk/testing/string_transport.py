@@ -26,6 +26,7 @@ from ropewalk.address import IPv4Address
 from ropewalk.error import ConnectionDone
 from ropewalk.event import Ended
 from ropewalk.failure import Failure
+from ropewalk.transport import as_bytes, as_pieces
 
 _HOST = IPv4Address("TCP", "10.0.0.1", 12345)
 _PEER = IPv4Address("TCP", "192.168.1.1", 54321)
@@ -86,15 +87,11 @@ class StringTransport:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep it, also after `loseConnection`. Raises: TypeError unless it is bytes-like."""
-        self._keep(checked_bytes(data))
+        self._keep(as_bytes(data))
 
     def writeSequence(self, data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Keep each of any iterable. Raises: TypeError unless all are bytes-like; then none was kept."""
-        if isinstance(data, (bytes, bytearray, memoryview, str)):
-            raise TypeError(
-                f"writeSequence needs an iterable of bytes-like objects, not one {type(data).__name__}"
-            )
-        self._keep(b"".join([checked_bytes(item) for item in data]))
+        self._keep(b"".join(as_pieces(data)))
 
     def _keep(self, data: bytes) -> None:
         self.io.write(data)
@@ -185,14 +182,3 @@ class StringTransportWithDisconnection(StringTransport):
         if self.connected:
             self.connected = False
             self.protocol.connectionLost(Failure(ConnectionDone()))
-
-
-def checked_bytes(data: object) -> bytes:
-    """Raises: TypeError unless it is bytes-like, as a connection's `write` does."""
-    if isinstance(data, bytes):
-        return data
-    try:
-        # Why through a memoryview: bytes(7) would be seven zeros.
-        return bytes(memoryview(data))  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"data must be bytes-like, not {type(data).__name__}: {data!r:.60}") from None
