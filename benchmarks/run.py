@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -185,6 +186,8 @@ def main() -> int:
     if sys.platform != "linux":
         print("The benchmarks need Linux: they pin processes and read their clocks.", file=sys.stderr)
         return 2
+    # Why: Debian puts HAProxy where only root looks.
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
     if options.render:
         print("written:", *report.publish(json.loads(LATEST.read_text())))
         return 0

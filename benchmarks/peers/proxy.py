@@ -45,8 +45,6 @@ def main_haproxy(port: int, target: int) -> None:
     # Why so: nothing is left of a file that has no name.
     fd = os.memfd_create("haproxy.cfg", 0)
     os.write(fd, HAPROXY.format(local=LOCAL, port=port, backlog=BACKLOG, target=target).encode())
-    # Why: Debian puts it where only root looks.
-    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
     os.execvp("haproxy", ["haproxy", "-q", "-db", "-f", f"/dev/fd/{fd}"])
 
 

@@ -29,7 +29,7 @@ from ropewalk.service import ClientService, backoffPolicy
 from ropewalk.serving import Server, serve
 from ropewalk.streams import ByteStream, IncompleteRead, Pipe
 from ropewalk.streams import open as connect
-from ropewalk.task import sleep
+from ropewalk.task import sleep, within
 
 if TYPE_CHECKING:
     from ropewalk.simulation import Host
@@ -224,8 +224,7 @@ class Guests:
     async def _ask_some(self, home: Home, stream: ByteStream) -> None:
         """Ask a few times. An answer that does not come in time is waited for no more; then the stream is of no use."""
         for _ in range(self.chance.randint(1, 4)):
-            asking: Deferred[None] = Deferred.fromCoroutine(self._ask(stream))
-            await asking.addTimeout(FOR_AN_ANSWER, home.reactor)
+            await within(FOR_AN_ANSWER, self._ask(stream), home.reactor)
 
     def _target(self) -> str:
         chance = self.chance
@@ -250,8 +249,7 @@ class Guests:
             await stream.close()
         elif how < 0.8:
             stream.closeWrite()
-            reading: Deferred[bytes] = Deferred.fromCoroutine(stream.read())
-            rest = await reading.addTimeout(FOR_AN_ANSWER, home.reactor)
+            rest = await within(FOR_AN_ANSWER, stream.read(), home.reactor)
             self.world.check(rest == b"", stream, f"{rest!r} came after the last answer")
             await stream.close()
         else:
@@ -280,8 +278,7 @@ class Guests:
 
     async def _prepare(self, home: Home, pipe: Pipe) -> None:
         assert pipe.stream is not None
-        asking: Deferred[None] = Deferred.fromCoroutine(self._ask(pipe.stream))
-        await asking.addTimeout(FOR_AN_ANSWER, home.reactor)
+        await within(FOR_AN_ANSWER, self._ask(pipe.stream), home.reactor)
 
     async def _use_service(self, home: Home, service: ClientService) -> None:
         for _ in range(self.chance.randint(1, 4)):
@@ -375,19 +372,27 @@ class Guests:
         """After a long quiet nobody waits any more, and who is to stay connected is."""
         world = self.world
         for task in self.tasks:
-            may_wait = task.is_over or task.home.is_gone or task.name in ("handler", "use a service")
+            # Why the last: who waits without end for a connection that cannot be had waits rightly.
+            may_wait = task.is_over or task.home.is_gone or task.name == "handler"
+            may_wait |= task.name == "use a service" and not self._are_all_to_be_connected(task.home)
             world.check(may_wait, task, "still waits, and all is quiet")
             is_well = task.name != "last visit" or task.reason is None or task.home.has_left
             world.check(is_well, task, f"was not answered: {task.reason!r}")
         for home in self.homes.values():
-            for service, target, is_plain in home.services:
-                there = self.homes.get(target)
-                accepts = there is not None and there.server is not None and not there.has_left
-                if home.has_left or not service.running or not (accepts and is_plain):
-                    continue
-                connected = service.whenConnected()
-                connected.addErrback(lambda reason: None)
-                world.check(connected.called, service, "not connected, though its server is there")
+            for row in home.services:
+                if self._is_to_be_connected(home, *row):
+                    connected = row[0].whenConnected()
+                    connected.addErrback(lambda reason: None)
+                    world.check(connected.called, row[0], "not connected, though its server is there")
+
+    def _is_to_be_connected(self, home: Home, service: ClientService, target: str, is_plain: bool) -> bool:
+        """Whether a service that is kept must have its connection, when all has been quiet for long."""
+        there = self.homes.get(target)
+        accepts = there is not None and there.server is not None and not there.has_left
+        return accepts and is_plain and service.running and not home.has_left
+
+    def _are_all_to_be_connected(self, home: Home) -> bool:
+        return all(self._is_to_be_connected(home, *row) for row in home.services)
 
     def all_ended(self, host: Host) -> None:
         """The reactor of a host has stopped."""

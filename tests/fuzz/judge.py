@@ -111,7 +111,8 @@ def resets(world: World, end: End) -> Iterator[str]:
     known = max(came, end.lost_at - end.transport.ended.seconds)
     # Why not those: when both sides have ended and the user pauses, HUP cannot be masked, so the descriptor leaves the
     # poller; what came meanwhile is told when he resumes or closes.
-    has_left = end.endpoint.fin_came and "loseWriteConnection" in end.asked
+    has_paused = "pauseProducing" in end.asked or isinstance(end, Relay)
+    has_left = end.endpoint.fin_came and "loseWriteConnection" in end.asked and has_paused
     if end.had_time and not has_left and end.lost_at > known + SOON:
         yield f"F3 {end}: reset at {came}, told at {end.lost_at}"
     if known < end.lost_at and type(end.reason) is ConnectionDone:

@@ -139,7 +139,9 @@ def show(total: Tally, seeds: int, seconds: float, jobs: int) -> None:
     for what, times in sorted(total.steps.items()):
         table.add_row(what, str(times))
     say(table)
-    say(f"torture: {len(SCENARIOS)} scenarios, {total.points} points: each call, each time, each errno")
+    say(
+        f"torture: {len(SCENARIOS)} scenarios, {total.points} points: a call of a kind, and an errno it may give"
+    )
 
 
 def pairs() -> int:

@@ -2,8 +2,8 @@
 
 For each scenario (plays.py) the calls are counted first. Then it is played again for every call, the first, the second,
 the n-th of its kind, on each host, and for every errno that this call may give (`FALLIBLE`); each time the judge asserts
-what it asserts of the swarm. ROPEWALK_MOST_CALLS says up to which n (all of them by default; only the big transfers have
-more than some dozens).
+what it asserts of the swarm. ROPEWALK_MOST_CALLS says up to which n (all of them by default, but where a scenario says `most`;
+only the big transfers have more than some dozens).
 """
 
 from __future__ import annotations

@@ -170,8 +170,8 @@ def sendFile(transport: Any, file: IO[bytes], offset: int = 0, count: int | None
              transport has a producer already.
     Fails:   TransferStopped if the connection is lost; EOFError if the file ends before `count` bytes;
              InterleavedWriteError; what reading raised.
-    Order:   the first chunk is written before this returns: 1 MiB or less of a file that the kernel copies, else 64 KiB or
-             less, and a hard limit must leave room for it.
+    Order:   the first chunk is written before this returns: 1 MiB or less of a file that the kernel copies, which no hard limit
+             counts; else 64 KiB or less, for which a hard limit must leave room.
     Source:  sendfile(2) for the meaning of offset and count. Twisted has no such function.
     """
     offset, count = index(offset), None if count is None else index(count)

@@ -127,7 +127,7 @@ class Endpoint:
         self.changed()
 
     def mind_the_path(self) -> None:
-        """Start the clocks of a connection that is made, or is given them, while nothing gets through."""
+        """If the path is cut already, begin to count. Called when it is established, and when a time-out is set."""
         if self.wire is not None and self.wire.is_cut:
             self.stack.worry(self)
 

@@ -5,8 +5,8 @@ knows of nothing. So they run only then: a healthy connection with keep-alive co
 connections is idle.
 
 An end is looked at when its path is cut, when it sends into a cut path, and when it is established or given options while it
-is; if nothing was heard until its time is up, the connection ends with ETIMEDOUT. A machine that is up again answers the next probe with a reset. Retransmission's own limit is
-the wire's (network.py).
+is; if nothing was heard until its time is up, the connection ends with ETIMEDOUT. A machine that is up again answers the next
+probe with a reset. Retransmission's own limit is the wire's (network.py).
 
 Source: tcp(7), tcp_keepalive_time and TCP_USER_TIMEOUT; RFC 5482.
 """
