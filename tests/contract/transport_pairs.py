@@ -21,7 +21,7 @@ PORT = 7
 
 
 class Given(ClientFactory):
-    """A factory of one protocol that is there already."""
+    """A factory of one protocol that is there already; let go, as a layer would hold its factory, and that the protocol."""
 
     noisy = False
 
@@ -29,7 +29,8 @@ class Given(ClientFactory):
         self._protocol = protocol
 
     def buildProtocol(self, addr: Any) -> Any:
-        return self._protocol
+        protocol, self._protocol = self._protocol, None
+        return protocol
 
 
 def are_there(left: Any, right: Any, connector: Any) -> bool:
@@ -67,15 +68,22 @@ def over_poller(name: str) -> Callable[[Any, Any], RealPair]:
 
 
 class SimulatedPair:
-    """Two ends of one connection between two simulated hosts; the left one has connected."""
+    """Two ends of one connection between two simulated hosts, perhaps with a layer at each; the left one has connected."""
 
     steps = VIRTUAL_STEPS
 
-    def __init__(self, sim: Simulation, left: Any, right: Any, options: TCPOptions) -> None:
+    def __init__(
+        self,
+        sim: Simulation,
+        left: Any,
+        right: Any,
+        options: TCPOptions,
+        layer: Callable[[Any], Any] = lambda factory: factory,
+    ) -> None:
         self._sim = sim
         server, client = sim.host("server"), sim.host("client")
-        self._port = server.reactor.listenTCP(PORT, Given(right), options=options)
-        connector = client.reactor.connectTCP("server", PORT, Given(left), options=options)
+        self._port = server.reactor.listenTCP(PORT, layer(Given(right)), options=options)
+        connector = client.reactor.connectTCP("server", PORT, layer(Given(left)), options=options)
         self.runUntil(lambda: are_there(left, right, connector))
         self._port.stopListening()
         self.left, self.right = left.transport, right.transport

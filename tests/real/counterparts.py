@@ -199,3 +199,14 @@ def exchanged(sock: socket.socket, data: bytes) -> bytes:
     came_back = everything(sock)
     writer.join()
     return came_back
+
+
+def sent_until_held_back(sock: socket.socket, piece: bytes = bytes(65536)) -> int:
+    """Send until nothing is taken for half a second. Returns: how many bytes were."""
+    sock.settimeout(0.5)
+    sent = 0
+    with pytest.raises(TimeoutError):
+        while sent < 200_000_000:
+            sent += sock.send(piece)
+    sock.settimeout(LIMIT)
+    return sent

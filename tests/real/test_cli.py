@@ -20,17 +20,14 @@ import pytest
 pytest.importorskip("click", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 pytest.importorskip("rich", reason="the command-line tool needs click and rich: pip install 'ropewalk[cli]'")
 
+from tests.real.counterparts import everything
+
 TOOL = [sys.executable, "-m", "ropewalk"]
 LIMIT = 30  # seconds after which a process that hangs fails its test; none of them takes one
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "PYTHONWARNINGS": "error"}
 
 
-@pytest.fixture(autouse=True)
-def interruptible():
-    """Why: a shell's background jobs ignore SIGINT, their children inherit that, and then Ctrl-C is no way to end one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("interruptible")
 
 
 def run(*words, input=b"", status=0, **more):
@@ -94,14 +91,6 @@ def accepted(listener):
     sock, _ = listener.accept()
     sock.settimeout(LIMIT)
     return sock
-
-
-def received(sock):
-    """Everything until the end of its stream."""
-    chunks = []
-    while chunk := sock.recv(65536):
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 @contextmanager
@@ -170,7 +159,7 @@ def test_the_end_of_stdin_half_closes_and_the_peers_answer_is_still_read():
         with accepted(listener) as sock:
             process.stdin.write(b"a question")
             process.stdin.close()
-            assert received(sock) == b"a question"  # its end has come, the connection has not ended
+            assert everything(sock) == b"a question"  # its end has come, the connection has not ended
             sock.sendall(b"an answer, " * 1000)
         assert process.stdout.read() == b"an answer, " * 1000
         assert process.wait() == 0
@@ -184,7 +173,7 @@ def test_the_peers_end_leaves_our_direction_open_until_stdin_ends():
             assert process.stdout.read(21) == b"that is all from here"
             process.stdin.write(b"but not from here")
             process.stdin.close()
-            assert received(sock) == b"but not from here"
+            assert everything(sock) == b"but not from here"
         assert process.wait() == 0
 
 
@@ -197,7 +186,7 @@ def test_at_a_terminal_the_peers_end_is_the_end():
             os.write(ours, b"typed\n")
             assert sock.recv(6) == b"typed\n"
             sock.shutdown(socket.SHUT_WR)
-            assert received(sock) == b""
+            assert everything(sock) == b""
             assert process.wait() == 0
     os.close(ours)
 
@@ -244,7 +233,7 @@ def test_listen_joins_its_first_connection_with_stdin_and_stdout_and_refuses_a_s
                 socket.create_connection(("127.0.0.1", port), LIMIT)
             process.stdin.write(b"pong")
             process.stdin.close()
-            assert received(sock) == b"pong"
+            assert everything(sock) == b"pong"
         assert process.wait() == 0
 
 

@@ -5,7 +5,6 @@ Invariant: each step's details have exactly the keys that event.py names beside 
 
 import json
 import re
-import socket
 from pathlib import Path
 
 import pytest
@@ -92,13 +91,6 @@ def converse(reactor, host="localhost"):
     connector = reactor.connectTCP(host, port.getHost().port, client)
     reactor.run()
     return client, connector, port
-
-
-@pytest.fixture
-def refusing():
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
 
 
 def fail(reactor, host, port):

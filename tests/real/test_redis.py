@@ -279,7 +279,7 @@ def test_a_server_that_answers_no_more_fails_what_waits_for_it(port, start_redis
         child.process.send_signal(signal.SIGSTOP)
         try:
             first = redis.command("GET", "key")
-            await deferLater(reactor, 0.1)
+            await deferLater(reactor, 0.4)
             second = redis.command("GET", "key")
             assert isinstance(await outcome(first), TimeoutError)
             assert isinstance(await outcome(second), ConnectionAborted)

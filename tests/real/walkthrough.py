@@ -17,13 +17,13 @@ import ast
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 from tests.house.pages import blocks, pattern
+from tests.real.counterparts import free_port
 
 LIMIT = 55  # seconds, for each command
 TOOLS = {"python": "-W error", "ropewalk": "-W error -m ropewalk", "pytest": "-m pytest -p no:cacheprovider"}
@@ -41,7 +41,7 @@ def walk(page: Path, folder: Path) -> int:
         (tools / name).chmod(0o755)
     with Shell(tools, folder / "work") as shell:
         for block in blocks(page):
-            text = PORT.sub(lambda found: ports.setdefault(found[0], free_port()), block.text)
+            text = PORT.sub(lambda found: ports.setdefault(found[0], str(free_port())), block.text)
             if block.file is not None:
                 path = shell.folder / block.file
                 path.write_text(repaired(path.read_text(), text) if path.exists() else text)
@@ -51,12 +51,6 @@ def walk(page: Path, folder: Path) -> int:
                     shell.do(command, shown, block.place)
                     commands += 1
     return commands
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def repaired(program: str, repair: str) -> str:
@@ -102,12 +96,13 @@ class Shell:
         shown = shown.rstrip("\n") + "\n" if shown.strip() else ""
         if command.endswith(" &"):
             self.jobs.append(self.start(f"exec {command.removesuffix(' &')}"))
-            said = first_lines(self.jobs[-1], shown.count("\n"))
+            said = said_by(self.jobs[-1], shown.count("\n"))
         elif found := re.fullmatch(r"(kill|wait) %(\d)", command):
             job = self.jobs[int(found[2]) - 1]
             if found[1] == "kill":
                 job.send_signal(signal.SIGTERM)
-            said, _ = job.communicate(timeout=LIMIT)
+            said = said_by(job)
+            job.wait(LIMIT)
             assert job.returncode == 0, f"{place}\n$ {command}\nended with {job.returncode}, saying\n{said}"
         else:
             done = self.start(command)
@@ -138,13 +133,15 @@ class Shell:
             job.communicate()
 
 
-def first_lines(job: subprocess.Popen[str], count: int) -> str:
-    """What a job says first; it is ended if that takes too long."""
+def said_by(job: subprocess.Popen[str], lines: int | None = None) -> str:
+    """What a job says next: so many lines, or all until its end. It is ended if that takes too long."""
     guard = threading.Timer(LIMIT, job.kill)
     guard.start()
     try:
-        assert job.stdout is not None
-        return "".join(job.stdout.readline() for _ in range(count))
+        out = job.stdout
+        assert out is not None
+        # Why never by communicate(): it reads past what was read ahead here.
+        return out.read() if lines is None else "".join(out.readline() for _ in range(lines))
     finally:
         guard.cancel()
         guard.join()

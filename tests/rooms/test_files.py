@@ -635,7 +635,9 @@ def test_writeFile_needs_the_file_no_longer_and_refuses_what_makes_no_sense(path
                     source.transport.writeFile(file, *numbers)
                 with pytest.raises(TypeError):
                     sendFile(source.transport, file, *numbers)
-        with path.open("ab") as unreadable, open(os.pipe()[0], "rb") as pipe:
+        reading, writing = os.pipe()
+        os.close(writing)
+        with path.open("ab") as unreadable, open(reading, "rb") as pipe:
             for each in (unreadable, pipe):
                 with pytest.raises(OSError):
                     source.transport.writeFile(each, 0, 1)
