@@ -355,7 +355,7 @@ class Guests:
             server = home.server
             is_free = server is not None and not server.connections and not home.has_left
             if is_free and home.host.name not in self.world.down:
-                self.world._from_thread(home.host, partial(self._begin_last_visit, home))
+                self.world.from_thread(home.host, partial(self._begin_last_visit, home))
 
     def _begin_last_visit(self, home: Home, host: Host) -> None:
         home.run("last visit", self._visit_for_the_last_time(home), FOR_THE_LAST_VISIT)

@@ -16,6 +16,7 @@ from typing import Any
 from ropewalk import TCPOptions
 from ropewalk.error import CannotListenError
 from ropewalk.simulation import FALLIBLE, Host
+from tests.fuzz.acts import listen_again, reset
 from tests.fuzz.players import Calls, End, HalfEnd, Produces, Relay, Serves
 from tests.fuzz.swarm import World
 
@@ -114,11 +115,11 @@ class Play(World):
         owner = getattr(who, "owner", who)
         act = self.scenario.acts.get(("client" if isinstance(owner, Calls) else "server", where))
         if act is not None:
-            outer, self._calls = self._calls, []
+            outer, self.calls = self.calls, []
             try:
                 act(self, who)
             finally:
-                self._calls = outer
+                self.calls = outer
 
     def connect(self, host: Host, relay: Relay | None = None) -> bool:
         self.call("server", host.name, relay)
@@ -224,14 +225,14 @@ def restart(play: Play) -> None:
         play.sim.at(now + second, play.call, "server")
     for port in play.ports:
         server.reactor.callLater(0.5, port.stopListening)
-        server.reactor.callLater(1.5, play._listen_again, port)
+        server.reactor.callLater(1.5, listen_again, play, port)
     play.sim.at(now + 2.5, _stop, play, server)
 
 
 def _stop(play: Play, host: Host) -> None:
     play.stopped.setdefault(host.name, []).append(play.sim.now)
     play.down.add(host.name)
-    host.reactor.addSystemEventTrigger("after", "shutdown", play._all_told, host)
+    host.reactor.addSystemEventTrigger("after", "shutdown", play.all_told, host)
     play.inside("stop", host.reactor.stop)
     play.sim.at(play.sim.now + 1, _start, play, host)
 
@@ -240,7 +241,7 @@ def _start(play: Play, host: Host) -> None:
     play.down.remove(host.name)
     host.start()
     for port in play.ports:
-        host.reactor.callLater(0, play._listen_again, port)
+        host.reactor.callLater(0, listen_again, play, port)
 
 
 def fall(play: Play) -> None:
@@ -333,7 +334,7 @@ def _fire_at_once(play: Play, at_server: list[End]) -> None:
         if end.state == "made" and end.endpoint is at_server[0].endpoint.peer:
             end.send(10)
     for end in at_server[1:]:
-        play.sim.at(play.sim.now, play._reset, end)
+        play.sim.at(play.sim.now, reset, play, end)
 
 
 def abort_the_others(play: Play, end: End) -> None:

@@ -14,16 +14,15 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ropewalk import TCPOptions
 from ropewalk.error import CannotListenError
-from ropewalk.event import Event, Step
+from ropewalk.event import Event
 from ropewalk.simulation import FALLIBLE, Host, Simulation, SimulationSpin
-from ropewalk.simulation.tcp_states import OVER as ENDED
+from tests.fuzz import acts, watch
 from tests.fuzz.guests import Guests
-from tests.fuzz.players import MAY_CALL_BACK, OVER, Alarms, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
+from tests.fuzz.players import MAY_CALL_BACK, OVER, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
 
 # Why: a coroutine of a program that was killed is told as dropped when Python frees it, perhaps after its world's end.
 logging.getLogger("ropewalk").addHandler(logging.NullHandler())
@@ -33,33 +32,6 @@ CALM_SECONDS = 20.0
 QUIET_SECONDS = 200.0
 MOST_CALLS = 25
 FALLIBLE_CALLS = [call for call in FALLIBLE if call not in ("poller", "socket_pair")]
-# What a player may do in a callback, and how likely.
-LIKELY = {
-    "write": 30,
-    "later": 10,
-    "pause": 8,
-    "produce": 6,
-    "half": 3,
-    "connect": 5,
-    "again": 5,
-    "lose": 5,
-    "disconnect": 1,
-    "abort": 2,
-    "reset": 2,
-    "raise": 3,
-    "exit": 1,
-    "stop": 1,
-    "stop_connecting": 2,
-    "stop_listening": 1,
-    "limits": 2,
-    "options": 2,
-    "observe": 1,
-    "meddle": 3,
-    "alarms": 1,
-}
-# What is left of that in the calm phase.
-ACTS, WEIGHTS = list(LIKELY), list(LIKELY.values())
-CALM_ACTS = {"write", "lose", "pause", "half", "later", "produce", "disconnect"}
 
 
 class World:
@@ -96,7 +68,7 @@ class World:
         # How often a host fell, by how; and when each that had no time for a while went on.
         self.falls: Counter[str] = Counter()
         self.went_on: dict[str, float] = {}
-        self._calls: list[str] = []
+        self.calls: list[str] = []
         self.hosts: list[Host] = []
         # A host whose loop waits by itself, as in `run`; the others are given turns when they have something to do.
         self.waits: Host | None = None
@@ -133,11 +105,11 @@ class World:
                 self.guests.move_in(host)
         for _ in range(3):
             when = sim.now + chance.random() * WILD_SECONDS
-            sim.at(when, self._from_thread, chance.choice(self.hosts), id)
+            sim.at(when, self.from_thread, chance.choice(self.hosts), id)
         for _ in range(chance.randint(1, 6)):
             # Why not directly: while a loop waits, only calls from threads are its own.
             when = sim.now + chance.choice([0, 0, chance.random() * 3])
-            sim.at(when, self._from_thread, chance.choice(self.hosts), self.connect)
+            sim.at(when, self.from_thread, chance.choice(self.hosts), self.connect)
         for _ in range(chance.randint(0, 2)):
             one, other = chance.choice(self.hosts), chance.choice(self.hosts)
             when = sim.now + chance.random() * 5
@@ -254,12 +226,12 @@ class World:
     def called(self, who: Any, callback: str, fits: bool) -> None:
         """A callback came; `fits` says whether it may come in this state."""
         self.check(fits, who, f"{callback} cannot come now")
-        if self._calls and callback not in MAY_CALL_BACK.get(self._calls[-1], ()):
-            self.check(False, who, f"I4 {callback} on the stack of {self._calls[-1]}")
+        if self.calls and callback not in MAY_CALL_BACK.get(self.calls[-1], ()):
+            self.check(False, who, f"I4 {callback} on the stack of {self.calls[-1]}")
 
     def inside(self, name: str, func: Callable[..., object], *args: Any, **how: Any) -> None:
         """Make a call as a user. A Boom that comes out of it is one that comes back to who raised it."""
-        self._calls.append(name)
+        self.calls.append(name)
         try:
             func(*args, **how)
         except Boom as boom:
@@ -269,7 +241,7 @@ class World:
         except OSError as exc:
             self.check(name.startswith(("set", "get")), name, f"raised {exc!r}")
         finally:
-            self._calls.pop()
+            self.calls.pop()
 
     def boom(self, who: End | None = None) -> None:
         if self.is_calm:
@@ -285,154 +257,21 @@ class World:
         """Do something, by chance, in a callback."""
         if self.chance.random() < self.quiet or self.is_over:
             return
-        [what] = self.chance.choices(ACTS, WEIGHTS)
-        if self.is_calm and what not in CALM_ACTS:
-            return
-        if what == "write" and self._calls[-1:] == ["writeSequence"]:
-            return  # Why: it would come between the parts, rightly, and the books here know only the whole.
-        # Why: a call of the user's is on the stack no more once his callback runs; new calls are his own again.
-        outer, self._calls = self._calls, []
-        try:
-            getattr(self, f"_do_{what}")(who, where)
-        finally:
-            self._calls = outer
+        acts.draw(self, who, where)
 
-    # ---- what they do -----------------------------------------------------------------------------------------
+    # ---- what befalls hosts ---------------------------------------------------------------------------------------
 
-    def _do_write(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None:
-            who.send(self.size())
-
-    def _do_lose(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None:
-            who.lose()
-
-    def _do_abort(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None:
-            who.ask("abortConnection")
-
-    def _do_half(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None:
-            who.ask("loseWriteConnection")
-
-    def _do_pause(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None:
-            who.rest(self.chance.choice([0, 0.01, 3]))
-
-    def _do_produce(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None:
-            Produces(who)
-
-    def _do_limits(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.transport is not None and who.producer is None:
-            who.ask("setWriteLimits", *self.chance.choice([(65536, 0), (10, 0), (5000, 5000, 400_000)]))
-
-    def _do_options(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.state == "made":
-            who.ask("setTcpNoDelay", self.chance.random() < 0.5)
-            who.ask("getHost")
-            who.ask("getPeer")
-
-    def _do_raise(self, who: Any, where: str) -> None:
-        self.boom(who if isinstance(who, End) and where in _ENDS_BY_RAISING else None)
-
-    def _do_exit(self, who: Any, where: str) -> None:
-        if self.chance.random() < 0.3:
-            self.exits += 1
-            raise SystemExit(self.exits)
-
-    def _do_later(self, who: Any, where: str) -> None:
-        delay = self.chance.random() * 2
-        due = [self.sim.now + delay]
-        call = who.host.reactor.callLater(delay, self._act_later, who, due)
-        # Some are moved, before they come or when others do; and with them comes a crowd that is called off again.
-        if self.chance.random() < 0.3:
-            moved = self.chance.random() * 3
-            call.reset(moved)
-            due[0] = self.sim.now + moved
-        if self.chance.random() < 0.05:
-            crowd = [who.host.reactor.callLater(self.chance.random() * 5, int) for _ in range(150)]
-            for each in crowd:
-                each.cancel()
-
-    def _act_later(self, who: Any, due: list[float]) -> None:
-        is_late = self.sim.now > due[0] + 1e-9 and not self.had_no_time(who.host, due[0])
-        self.check(not is_late, who, f"J8 a timer came {self.sim.now - due[0]} s late")
-        self.check(self.sim.now > due[0] - 1e-9, who, f"J8 a timer came {due[0] - self.sim.now} s early")
-        if not isinstance(who, End) or who.state == "made":
-            self.act(who, "later")
-
-    def _do_connect(self, who: Any, where: str) -> None:
-        self.connect(who.host)
-
-    def _do_again(self, who: Any, where: str) -> None:
-        if isinstance(who, Calls) and who.attempts < 4 and who.connector is not None:
-            self.inside("connect", who.connector.connect)
-
-    def _do_disconnect(self, who: Any, where: str) -> None:
-        connector = getattr(who, "connector", None) or getattr(getattr(who, "owner", None), "connector", None)
-        if connector is not None:
-            caller = who.owner if isinstance(who, End) else who
-            caller.asked_to_disconnect = True
-            self.inside("disconnect", connector.disconnect)
-
-    def _do_stop_connecting(self, who: Any, where: str) -> None:
-        connector = getattr(who, "connector", None)
-        if connector is not None:
-            self.inside("stopConnecting", connector.stopConnecting)
-
-    def _do_reset(self, who: Any, where: str) -> None:
-        if isinstance(who, End) and who.state == "made":
-            self.sim.at(self.sim.now, self._reset, who)
-
-    def _reset(self, end: End) -> None:
-        if end.state == "made" and end.endpoint.owner is not None:
-            self.reset_ends |= {id(end.endpoint), id(end.endpoint.peer)}
-            # Why not those that are over: both sides have ended, and a reset does nothing to them any more.
-            struck = [each for each in (end.endpoint, end.endpoint.peer) if each.state not in ENDED]
-            self.sim.reset(end.endpoint)
-            for each in self.ends:
-                if each.state == "made" and each.endpoint in struck:
-                    self.sim.at(self.sim.now + 1e-6, self._look_whether_told, each)
-
-    def _look_whether_told(self, end: End) -> None:
-        """J4, F3: a reset is noticed at once, paused or not."""
-        has_time = not self.had_no_time(end.host, self.sim.now - 1e-5) and not end.host.isPaused
-        # Why not where the kernel refuses: a registration that failed cannot tell.
-        refuses = {"register", "modify", "recv", "getsockopt"} & {call for call, _ in end.host.faults.given}
-        self.check(end.state != "made" or not has_time or bool(refuses), end, "F3 it was reset, and not told")
-
-    def _do_stop_listening(self, who: Any, where: str) -> None:
-        port = self.ports[self.hosts.index(who.host)]
-        if port is None:
-            return
-        self.inside("stopListening", port.stopListening)
-        who.host.reactor.callLater(self.chance.random() * 3, self._listen_again, port)
-
-    def _listen_again(self, port: Any) -> None:
-        if port is not None and not port.connected and not self.is_over:
-            self.inside("startListening", port.startListening)
-
-    def _do_stop(self, who: Any, where: str) -> None:
-        host = who.host
-        if self.chance.random() < 0.2 and host.name not in self.down and len(self.stopped) < 2:
-            self.stopped.setdefault(host.name, []).append(self.sim.now)
-            host.reactor.addSystemEventTrigger("after", "shutdown", self._all_told, host)
-            self.inside("stop", host.reactor.stop)
-            self.down.add(host.name)
-            self.sim.at(self.sim.now + 1 + self.chance.random(), self._start, host)
-
-    def _start(self, host: Host) -> None:
+    def start(self, host: Host) -> None:
         """The host's program runs again."""
         self.down.remove(host.name)
         self.went_on[host.name] = self.sim.now
         host.start()
         port = self.ports[self.hosts.index(host)]
-        host.reactor.callLater(0, self._listen_again, port)
+        host.reactor.callLater(0, acts.listen_again, self, port)
         if self.guests is not None and not self.is_over:
             self.guests.move_in(host)
 
-    def _all_told(self, host: Host) -> None:
+    def all_told(self, host: Host) -> None:
         """I8: whatever was open when the reactor stopped has been told; what began after that is told another time."""
         for caller in self.callers:
             if caller.host is host and caller.state != "gone" and not caller.began_late:
@@ -443,45 +282,7 @@ class World:
         if self.guests is not None:
             self.guests.all_ended(host)
 
-    def _do_meddle(self, who: Any, where: str) -> None:
-        """Something happens to another connection of the same host, whose event may be in the same batch."""
-        others = [end for end in self.ends if end.host is who.host and end.state == "made" and end is not who]
-        if others:
-            end = self.chance.choice(others)
-            act = self.chance.choice(
-                [self._do_lose, self._do_abort, self._do_write, self._do_half, self._do_pause]
-            )
-            act(end, where)
-
-    def _do_observe(self, who: Any, where: str) -> None:
-        observers = who.host.reactor.observers
-        if len(observers) < 3:
-            observers += [self._observe, partial(self._meddle_as_observer, who)]
-
-    def _observe(self, event: Event) -> None:
-        if self.chance.random() < 0.05:
-            self.boom()
-
-    def _meddle_as_observer(self, who: Any, event: Event) -> None:
-        """Take a producer away at whatever step of its connection, or close it."""
-        ends = [end for end in self.ends if end.host is who.host and end.state == "made"]
-        if not ends or self.is_calm or self.chance.random() < 0.8:
-            return
-        end = self.chance.choice(ends)
-        outer, self._calls = self._calls, []
-        try:
-            if end.producer is not None:
-                end.producer.finish()
-            elif self.chance.random() < 0.2 and event.step is not Step.FIRST_BYTE:
-                # Why not then: the first bytes count as received, and are given to nobody.
-                self._do_lose(end, "observer")
-        finally:
-            self._calls = outer
-
-    def _do_alarms(self, who: Any, where: str) -> None:
-        Alarms(self, who.host)
-
-    def _from_thread(self, host: Host, call: Callable[[Host], object]) -> None:
+    def from_thread(self, host: Host, call: Callable[[Host], object]) -> None:
         """Another thread asks for a call; it comes at once, however long the loop meant to wait."""
         if host.name not in self.down:
             host.reactor.callFromThread(self._called_from_thread, host, self.sim.now, call)
@@ -569,82 +370,11 @@ class World:
 
     # ---- what is checked on the way ---------------------------------------------------------------------------
 
-    def check_deadlines(self, host: Host) -> None:
-        """I5: as many deadlines as attempts that still connect; the one that has connected has none any more."""
-        timers = [repr(call) for call in host.reactor.getDelayedCalls()]
-        deadlines = sum("Dial._timed_out" in timer for timer in timers)
-        staggers = sum("Dial._stagger_over" in timer for timer in timers)
-        connectors = [caller.connector for caller in self.callers if caller.host is host and caller.connector]
-        expected = sum(connector.state == "connecting" for connector in connectors)
-        if self.guests is not None:
-            # Why not just as many: their attempts have deadlines too.
-            self.check(deadlines >= expected, host, f"I5 {deadlines} deadlines, {expected} attempts")
-            return
-        self.check(deadlines == expected, host, f"I5 {deadlines} deadlines, {expected} attempts")
-        self.check(staggers <= expected, host, f"I5 {staggers} attempts are to be staggered, of {expected}")
+    # ---- what is checked on the way ---------------------------------------------------------------------------
 
-    def expect_within_limits(self, end: End) -> None:
-        """A hard limit that was crossed ends the connection, when the handler has returned."""
-        if (
-            end.hard_limit is not None
-            and end.state == "made"
-            and end.transport.bytesBuffered > end.hard_limit
-        ):
-            self.sim.at(self.sim.now + 1e-6, self._look_at_limit, end)
-
-    def _look_at_limit(self, end: End) -> None:
-        is_over = end.state != "made" or end.transport.bytesBuffered <= (end.hard_limit or 0)
-        self.check(
-            is_over or self.had_no_time(end.host, self.sim.now), end, "it keeps more than its hard limit"
-        )
-
-    def expect_progress(self, end: End) -> None:
-        """J5: a connection that is to close makes progress within its deadline, or ends; not before."""
-        transport: Any = end.transport
-        if transport.closeTimeout is not None:
-            self._look_at_progress(end, transport.closeTimeout)
-
-    def _look_at_progress(self, end: End, deadline: float) -> None:
-        if end.state != "made":
-            return
-        now, sent = self.sim.now, end.transport.bytesSent
-        end.progress.append((now, sent))
-        long_ago = [before for time, before in end.progress if time < now - deadline]
-        stalled = bool(long_ago) and long_ago[-1] == sent
-        may_be_late = self.had_no_time(end.host, now - deadline)
-        self.check(not stalled or may_be_late, end, f"J5 not ended after {deadline} s")
-        self.sim.at(now + deadline / 8 + 1e-6, self._look_at_progress, end, deadline)
-
-    def _check_liveness(self) -> None:
-        """After a long quiet nothing that could go on stands still."""
-        by_endpoint = {id(end.endpoint): end for end in self.ends if end.endpoint is not None}
-        for end in self.ends:
-            if end.state != "made" or isinstance(end, Relay) or "abortConnection" in end.asked:
-                continue
-            peer = by_endpoint.get(id(end.endpoint.peer))
-            producer, transport = end.producer, end.transport
-            if producer is not None and producer.is_push and producer.is_paused:
-                is_full = transport.bytesBuffered > producer.low
-                self.check(is_full, end, "J6 its producer was not resumed")
-            if peer is None or isinstance(peer, Relay) or peer.is_paused:
-                continue
-            if peer.state == "made":
-                came, sent = sum(map(len, peer.got)), transport.bytesSent
-                self.check(came == sent, end, f"{sent} bytes sent, {came} came, and all is quiet")
-            elif not end.is_paused and type(end) is End:
-                # Why not all of those that were cut off: who has nothing to send never learns of a reset that was lost.
-                waits = end.endpoint.awaits_answer or transport.bytesBuffered
-                is_silent = self.was_cut and not waits
-                self.check(is_silent, end, f"its peer is gone, {peer.reason!r}, and it was not told")
-        for port in filter(None, self.ports):
-            if port.connected and port.factory.host.name not in self.down:
-                waiting = port.sock.readiness()
-                self.check(not waiting, port, "A2 connections wait to be accepted, and all is quiet")
-        for caller in self.callers:
-            is_late = caller.state == "connecting" and self.sim.now > caller.since + caller.timeout
-            self.check(not is_late, caller, "J2 still connecting after its timeout")
-        if self.guests is not None:
-            self.guests.check_liveness()
+    check_deadlines = watch.deadlines
+    expect_within_limits = watch.within_limits
+    expect_progress = watch.progress
 
     # ---- its life ---------------------------------------------------------------------------------------------
 
@@ -662,7 +392,7 @@ class World:
             if self.guests is not None:
                 self.guests.quiet_begins()
             self._go_on(self.sim.now + QUIET_SECONDS)
-            self._check_liveness()
+            watch.liveness(self)
             self._end()
         finally:
             log.removeHandler(keeper)
@@ -741,7 +471,7 @@ class World:
                     host.reactor.stop()
             self._go_on(None)
             for host in self.hosts:
-                self._all_told(host)
+                self.all_told(host)
         else:
             for end in self.ends:
                 if end.state == "made":
@@ -755,10 +485,6 @@ class World:
             for port in filter(None, self.ports):
                 self.inside("stopListening", port.stopListening)
             self._go_on(None)
-
-
-# Callbacks of an end whose exception ends the connection, and is its reason.
-_ENDS_BY_RAISING = {"connectionMade", "dataReceived", "readConnectionLost", "writeConnectionLost"}
 
 
 class LogKeeper(logging.Handler):
