@@ -229,18 +229,41 @@ class WrappedClientEndpoint:
     """An endpoint over an endpoint: what connects is the inner one, and a layer stands between it and the user's factory.
 
     Args:   endpoint: the inner one.
-            layer: makes of the user's factory the one that the inner endpoint is given. The protocols of that have the user's
-                protocol as `wrappedProtocol`.
+            layer: makes of the user's factory the one that the inner endpoint is given: `lambda factory: Idle(factory, 60)`.
+                It may put several layers around it; each factory has the one inside as `wrappedFactory`, and its protocols
+                have the protocol inside as `wrappedProtocol`.
     """
 
     def __init__(self, endpoint: IStreamClientEndpoint, layer: Layer) -> None:
         self.endpoint = endpoint
         self.layer = layer
 
+    @property
+    def reactor(self) -> Any:
+        """The inner endpoint's, if it has one: whose time it is that a service, or a pool, waits for."""
+        return self.endpoint.reactor  # type: ignore[attr-defined]
+
     def connect(self, protocolFactory: Any, /) -> Deferred[Any]:
         """Connect through the layer. Returns: a Deferred of the user's own protocol. Fails: as the inner endpoint."""
-        connected: Deferred[Any] = self.endpoint.connect(self.layer(protocolFactory))
-        return connected.addCallback(lambda outer: outer.wrappedProtocol)
+        outer = self.layer(protocolFactory)
+        connected: Deferred[Any] = self.endpoint.connect(outer)
+        return connected.addCallback(_inside, _layers(outer, protocolFactory))
+
+
+def _layers(outer: Any, inside: Any) -> int:
+    """How many factories stand around the one inside."""
+    count = 0
+    while outer is not inside:
+        # Why a default: a layer that is no policy may keep the user's factory under another name.
+        outer = getattr(outer, "wrappedFactory", inside)
+        count += 1
+    return count
+
+
+def _inside(protocol: Any, layers: int) -> Any:
+    for _ in range(layers):
+        protocol = protocol.wrappedProtocol
+    return protocol
 
 
 class WrappedServerEndpoint:

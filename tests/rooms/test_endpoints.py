@@ -34,6 +34,7 @@ from ropewalk.error import (
     NoProtocol,
     TimeoutError,
 )
+from ropewalk.policies import Idle, Lifetime, ProtocolWrapper, WrappingFactory
 from ropewalk.simulation import Host, Simulation
 from ropewalk.testing import simulate
 
@@ -388,6 +389,45 @@ def test_an_endpoint_over_an_endpoint_connects_the_user_s_own_protocol() -> None
     sim.run(until=sim.now + 5)
     assert found == [notes.protocol_made]
     assert notes.rows[-1] == "dataReceived b'ECHO'"
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda factory: factory,
+        lambda factory: WrappingFactory(factory),
+        lambda factory: Idle(Lifetime(WrappingFactory(factory), 60), 60),
+        lambda factory: Idle(Uppers(factory), 60),
+    ],
+)
+def test_however_many_layers_there_are_it_is_the_user_s_own_protocol(layer: Any) -> None:
+    sim, server, client = world()
+    outcome(TCP4ServerEndpoint(server.reactor, 7).listen(Notes()))
+    notes = Notes()
+    found = outcome(
+        WrappedClientEndpoint(HostnameEndpoint(client.reactor, "server", 7), layer).connect(notes)
+    )
+    sim.run(until=sim.now + 1)
+    assert found == [notes.protocol_made]
+
+
+def test_a_user_s_own_factory_may_be_a_layer_too() -> None:
+    sim, server, client = world()
+    outcome(TCP4ServerEndpoint(server.reactor, 7).listen(Notes()))
+    notes = Notes()
+    inner = HostnameEndpoint(client.reactor, "server", 7)
+    found = outcome(WrappedClientEndpoint(inner, Idle).connect(WrappingFactory(notes)))
+    sim.run(until=sim.now + 1)
+    [protocol] = found
+    assert isinstance(protocol, ProtocolWrapper) and protocol.wrappedProtocol is notes.protocol_made
+
+
+def test_it_has_the_reactor_of_the_inner_one_if_that_has_one() -> None:
+    _, server, _ = world()
+    inner = HostnameEndpoint(server.reactor, "server", 7)
+    assert WrappedClientEndpoint(inner, Idle).reactor is server.reactor
+    nowhere: Any = object()
+    assert not hasattr(WrappedClientEndpoint(nowhere, Idle), "reactor")
 
 
 # ---- descriptions ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ import pytest
 
 from ropewalk import Deferred, Factory, Protocol, serverFromString
 from ropewalk.defer import CancelledError
+from ropewalk.endpoints import WrappedClientEndpoint
 from ropewalk.error import CannotListenError, ConnectionRefusedError
+from ropewalk.policies import Idle
 from ropewalk.service import ClientService, MultiService, Service, StreamServerEndpointService
 from ropewalk.simulation import Simulation
 from ropewalk.testing import simulate
@@ -314,6 +316,18 @@ def test_it_comes_back_when_the_connection_is_lost() -> None:
         assert (len(scene.peers.live), scene.peers.made) == (1, times)
         scene.peers.live[0].transport.abortConnection()
     scene.go(10)
+    service.stopService()
+    scene.leave()
+
+
+def test_over_a_layer_the_time_is_still_that_of_the_endpoint_s_reactor() -> None:
+    scene = Scene()
+    service = ClientService(WrappedClientEndpoint(scene.endpoint, Idle), scene.clients)
+    service.startService()
+    scene.go(10)
+    scene.peers.live[0].transport.abortConnection()
+    scene.go(10)
+    assert (len(scene.peers.live), scene.peers.made) == (1, 2)
     service.stopService()
     scene.leave()
 

@@ -97,6 +97,9 @@ class Feeder:
             except Exception:
                 # Why not raised: whoever writes is not to blame for its producer.
                 log.exception("pauseProducing of %r raised", self.producer)
+            except BaseException as exc:
+                # Why later: SystemExit leaves the loop, and whoever writes has to end what it has begun.
+                layer.clock.callLater(0, _raise, exc)
 
     def pauseProducing(self) -> None:
         """The transport is not empty."""
@@ -126,6 +129,10 @@ class Feeder:
             producer.resumeProducing()
 
 
+def _raise(exc: BaseException) -> None:
+    raise exc
+
+
 class RateLimitProtocol(ProtocolWrapper):
     """One connection, both of its directions."""
 
@@ -133,6 +140,8 @@ class RateLimitProtocol(ProtocolWrapper):
         super().__init__(factory, wrappedProtocol)
         self._incoming = b""
         self._outgoing = bytearray()
+        # Bytes that had come and were never handed on.
+        self._thrown_away = 0
         # What the protocol wants; whether we have paused the transport; whether nothing is to be handed on any more.
         self._is_paused = self._is_holding = self._is_deaf = False
         self._is_handing_on = False
@@ -154,8 +163,10 @@ class RateLimitProtocol(ProtocolWrapper):
         self._in.close()
         self._out.close()
         self._drop()
-        super().connectionLost(reason)
-        self._feeder = self._in = self._out = None
+        try:
+            super().connectionLost(reason)
+        finally:
+            self._feeder = self._in = self._out = None
 
     # ---- receiving ----------------------------------------------------------------------------------------------
 
@@ -178,6 +189,12 @@ class RateLimitProtocol(ProtocolWrapper):
                 (call or self.callProtocol)(self.wrappedProtocol.dataReceived, piece)
                 if call is None:
                     self.stirInside(0)
+        except Exception:
+            raise
+        except BaseException:
+            # Why: SystemExit leaves the loop, which may run again; what is left comes then.
+            self.clock.callLater(0, self._resumed)
+            raise
         finally:
             self._is_handing_on = False
             self._hold()
@@ -318,8 +335,7 @@ class RateLimitProtocol(ProtocolWrapper):
     # ---- ending -------------------------------------------------------------------------------------------------
 
     def loseConnection(self) -> None:
-        self._is_deaf = True
-        self._incoming = b""
+        self._hear_no_more()
         self.transport.loseConnection()
 
     def abortConnection(self) -> None:
@@ -340,9 +356,13 @@ class RateLimitProtocol(ProtocolWrapper):
         self.transport.loseConnection()
 
     def _drop(self) -> None:
-        self._is_deaf = True
-        self._incoming = b""
+        self._hear_no_more()
         self._outgoing.clear()
+
+    def _hear_no_more(self) -> None:
+        self._is_deaf = True
+        self._thrown_away += len(self._incoming)
+        self._incoming = b""
 
     # ---- asking -------------------------------------------------------------------------------------------------
 
@@ -364,7 +384,7 @@ class RateLimitProtocol(ProtocolWrapper):
     @property
     def bytesReceived(self) -> int:
         """Bytes that have been handed on."""
-        return int(self.transport.bytesReceived) - len(self._incoming)
+        return int(self.transport.bytesReceived) - len(self._incoming) - self._thrown_away
 
 
 class RateLimit(WrappingFactory):
