@@ -5,7 +5,7 @@ Every guest speaks one small language. Asked is b"<number> <size>" and a line's 
 once and whole, whatever happened to connections, programs and machines; what was not may have been taken once, or not.
 
 On each host there is a server, and by chance visitors with streams of their own, a service with those who wait for its
-connection, and a pool with its users. They leave when their reactor stops, or the world ends; then every coroutine and every
+connection, and a pool with its users. Between them and their transports there are layers, by chance (layers.py). They leave when their reactor stops, or the world ends; then every coroutine and every
 Deferred has to end. When a host falls its guests are no more, and nothing is expected of them.
 
 The judge is at the end of this file. What it never looks at is the inside of what is judged.
@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from ropewalk import Factory
 from ropewalk.defer import CancelledError, Deferred, TimeoutError
-from ropewalk.endpoints import clientFromString
+from ropewalk.endpoints import (
+    WrappedClientEndpoint,
+    WrappedServerEndpoint,
+    clientFromString,
+    serverFromString,
+)
 from ropewalk.error import CannotListenError, ConnectError, ConnectingCancelledError, ConnectionClosed
 from ropewalk.failure import Failure
 from ropewalk.pool import Pool, PoolClosedError
@@ -33,6 +38,7 @@ from ropewalk.task import sleep, within
 
 if TYPE_CHECKING:
     from ropewalk.simulation import Host
+    from tests.fuzz.layers import Layers, Stack
     from tests.fuzz.swarm import World
 
 PORT = 9
@@ -91,11 +97,18 @@ class Home:
         self.host = host
         self.reactor = host.reactor
         self.server: Server | None = None
+        # The layers of its server, if there are.
+        self.stack: Stack | None = None
         # Each with the host that it is connected to, and whether it is connected as soon as that accepts.
         self.services: list[tuple[ClientService, str, bool]] = []
         self.pools: list[Pool] = []
         self.is_gone = False
         self.has_left = False
+
+    @property
+    def may_cut(self) -> bool:
+        """Whether its server's layers may refuse a connection, or end one though all is well."""
+        return self.stack is not None and self.stack.may_cut
 
     def run(self, name: str, coroutine: Coroutine[Any, Any, object], seconds: float | None = None) -> None:
         deferred: Deferred[Any] = Deferred.fromCoroutine(coroutine)
@@ -123,8 +136,9 @@ class Home:
 class Guests:
     """All of a world's, and their books."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, layers: Layers) -> None:
         self.world = world
+        self.layers = layers
         self.chance = random.Random(f"guests {world.seed}")
         self.tasks: list[Task] = []
         self.homes: dict[str, Home] = {}
@@ -175,8 +189,11 @@ class Guests:
     async def _serve(self, home: Home) -> None:
         chance = self.chance
         how = {"limit": chance.choice([1, 3, 1000]), "buffer": chance.choice([10, 65536])}
-        server = await serve(lambda stream: self._handle(home, stream), f"tcp:{PORT}", home.reactor, **how)
-        home.server = server
+        endpoint = serverFromString(home.reactor, f"tcp:{PORT}")
+        if self.layers.chance.random() < 0.6:
+            home.stack = self.layers.stack(home.host, is_server=True)
+            endpoint = WrappedServerEndpoint(endpoint, home.stack.wrap)
+        home.server = await serve(lambda stream: self._handle(home, stream), endpoint, **how)
 
     async def _handle(self, home: Home, stream: ByteStream) -> None:
         task = Task(home, "handler")
@@ -226,6 +243,17 @@ class Guests:
         for _ in range(self.chance.randint(1, 4)):
             await within(FOR_AN_ANSWER, self._ask(stream), home.reactor)
 
+    def _endpoint(self, home: Home, target: str, timeout: float = 5) -> tuple[Any, bool]:
+        """Where to connect. Returns: an endpoint, and whether nothing ends what it connects while all is well."""
+        endpoint = clientFromString(home.reactor, f"tcp:{target}:{PORT}:timeout={timeout}")
+        if self.layers.chance.random() < 0.7:
+            return endpoint, True
+        wrap = partial(self._wrap, home)
+        return WrappedClientEndpoint(endpoint, wrap), False
+
+    def _wrap(self, home: Home, factory: Any) -> Any:
+        return self.layers.stack(home.host).wrap(factory)
+
     def _target(self) -> str:
         chance = self.chance
         names = [host.name for host in self.world.hosts]
@@ -237,8 +265,8 @@ class Guests:
         """Connect, ask, and end it in one way or another."""
         chance = self.chance
         await sleep(chance.random() * 12, home.reactor)
-        where = f"tcp:{self._target()}:{PORT}:timeout={chance.choice([0.5, 5])}"
-        stream = await connect(where, home.reactor, buffer=chance.choice([10, 65536]))
+        endpoint, _ = self._endpoint(home, self._target(), chance.choice([0.5, 5]))
+        stream = await connect(endpoint, buffer=chance.choice([10, 65536]))
         try:
             await self._ask_some(home, stream)
         except Exception:
@@ -260,7 +288,7 @@ class Guests:
     def _begin_service(self, home: Home) -> None:
         chance = self.chance
         target = chance.choice(self.world.hosts).name
-        endpoint = clientFromString(home.reactor, f"tcp:{target}:{PORT}:timeout=5")
+        endpoint, is_safe = self._endpoint(home, target)
         prepare = self._prepare if chance.random() < 0.3 else None
         service = ClientService(
             endpoint,
@@ -268,7 +296,7 @@ class Guests:
             retryPolicy=backoffPolicy(0.2, chance.choice([3.0, 20.0])),
             prepareConnection=None if prepare is None else lambda pipe: prepare(home, pipe),
         )
-        home.services.append((service, target, prepare is None))
+        home.services.append((service, target, prepare is None and is_safe))
         service.startService()
         home.run("use a service", self._use_service(home, service))
         for _ in range(chance.randint(0, 3)):
@@ -310,7 +338,7 @@ class Guests:
 
     def _begin_pool(self, home: Home) -> None:
         chance = self.chance
-        endpoint = clientFromString(home.reactor, f"tcp:{self._target()}:{PORT}:timeout=5")
+        endpoint, _ = self._endpoint(home, self._target())
         health = chance.choice([None, self._is_healthy, lambda pipe: self._looks_healthy(home, pipe)])
         how: dict[str, Any] = {"size": chance.randint(1, 3), "idle": chance.choice([2.0, None])}
         pool = Pool(endpoint, Factory.forProtocol(Pipe), health=health, **how)
@@ -362,8 +390,12 @@ class Guests:
 
     async def _visit_for_the_last_time(self, home: Home) -> None:
         stream = await connect(f"tcp:{home.host.name}:{PORT}", home.reactor, buffer=10)
-        await self._ask(stream)
-        await self._ask(stream)
+        try:
+            await self._ask(stream)
+            await self._ask(stream)
+        except Exception:
+            stream.abort()
+            raise
         await stream.close()
 
     # ---- what is judged ---------------------------------------------------------------------------------------
@@ -376,7 +408,9 @@ class Guests:
             may_wait = task.is_over or task.home.is_gone or task.name == "handler"
             may_wait |= task.name == "use a service" and not self._are_all_to_be_connected(task.home)
             world.check(may_wait, task, "still waits, and all is quiet")
-            is_well = task.name != "last visit" or task.reason is None or task.home.has_left
+            is_well = (
+                task.name != "last visit" or task.reason is None or task.home.has_left or task.home.may_cut
+            )
             world.check(is_well, task, f"was not answered: {task.reason!r}")
         for home in self.homes.values():
             for row in home.services:
@@ -388,7 +422,7 @@ class Guests:
     def _is_to_be_connected(self, home: Home, service: ClientService, target: str, is_plain: bool) -> bool:
         """Whether a service that is kept must have its connection, when all has been quiet for long."""
         there = self.homes.get(target)
-        accepts = there is not None and there.server is not None and not there.has_left
+        accepts = there is not None and there.server is not None and not (there.has_left or there.may_cut)
         return accepts and is_plain and service.running and not home.has_left
 
     def _are_all_to_be_connected(self, home: Home) -> bool:

@@ -76,6 +76,8 @@ def live(seeds: list[int]) -> Tally:
             for (call, error), times in host.faults.given.items():
                 tally.errors[call, errno.errorcode.get(error, str(error))] += times
         tally.befell += world.falls
+        if world.layers is not None:
+            tally.befell += world.layers.did()
         tally.befell["a connection is reset from outside"] += len(world.reset_ends) // 2
         tally.befell["a player raises"] += len(world.raised)
         tally.befell["SystemExit leaves run()"] += len(world.exits_met)

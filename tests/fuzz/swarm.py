@@ -22,6 +22,7 @@ from ropewalk.event import Event
 from ropewalk.simulation import FALLIBLE, Host, Simulation, SimulationSpin
 from tests.fuzz import acts, watch
 from tests.fuzz.guests import Guests
+from tests.fuzz.layers import Layers
 from tests.fuzz.players import MAY_CALL_BACK, OVER, Boom, Calls, End, HalfEnd, Produces, Relay, Serves
 
 # Why: a coroutine of a program that was killed is told as dropped when Python frees it, perhaps after its world's end.
@@ -74,8 +75,10 @@ class World:
         self.waits: Host | None = None
         # How often it has come back since time moved last.
         self._returns = (0.0, 0)
+        # Policies between transports and players, or guests.
+        self.layers = Layers(self) if seed % 3 else None
         # Those of what is built on top. Why not in all worlds: each check of the deadlines counts the swarm's own.
-        self.guests = Guests(self) if seed % 3 == 2 else None
+        self.guests = Guests(self, self.layers) if self.layers is not None and seed % 3 == 2 else None
         self._build()
 
     # ---- building ---------------------------------------------------------------------------------------------
@@ -131,8 +134,9 @@ class World:
         self.servers.append(factory)
         options = TCPOptions(closeTimeout=chance.choice([2.0, 5.0]), dualStack=True)
         backlog = chance.choice([None, None, 0, 1])
+        listening = self._layered(host, factory, is_server=True)
         self.ports.append(
-            host.reactor.listenTCP(7, factory, interface="::", options=options, backlog=backlog)
+            host.reactor.listenTCP(7, listening, interface="::", options=options, backlog=backlog)
         )
         if not self.has_faults:
             return
@@ -151,6 +155,12 @@ class World:
         if chance.random() < 0.15:
             host.descriptorLimit = chance.choice([10, 14])
 
+    def _layered(self, host: Host, factory: Any, is_server: bool = False) -> Any:
+        """Why not where guests are: they have layers of their own."""
+        if self.layers is None or self.guests is not None:
+            return factory
+        return self.layers.wrap(host, factory, is_server)
+
     # ---- what players draw ------------------------------------------------------------------------------------
 
     def size(self) -> int:
@@ -164,7 +174,8 @@ class World:
         """What an end does first."""
         if self.chance.random() < 0.7:
             end.send(self.size())
-        if self.chance.random() < 0.15:
+        # Why not at last: where layers end connections, clients come again and again.
+        if self.chance.random() < 0.15 and not self.is_over:
             Produces(end)
 
     def draw_slowness(self) -> bool:
@@ -203,7 +214,8 @@ class World:
         if chance.random() < 0.1:
             how["bindAddress"] = (chance.choice(host.addresses), 0)
         port = chance.choice([7, 7, 7, 7, 8])
-        self.inside("connectTCP", host.reactor.connectTCP, chance.choice(targets), port, factory, **how)
+        calling = self._layered(host, factory)
+        self.inside("connectTCP", host.reactor.connectTCP, chance.choice(targets), port, calling, **how)
         return True
 
     def _options(self) -> TCPOptions:
@@ -321,6 +333,8 @@ class World:
                 caller.vanish()
         if self.guests is not None:
             self.guests.vanish(host)
+        if self.layers is not None:
+            self.layers.vanish(host)
         self._server_of(host).is_gone = True
         self.events[f"{host.name}, before it fell at {self.sim.now}"] = self.events.pop(host.name)
         self.down.add(host.name)
@@ -354,7 +368,8 @@ class World:
         self.ports[place : place + 1] = [None]
         try:
             options = TCPOptions(closeTimeout=2.0, dualStack=True)
-            self.ports[place] = host.reactor.listenTCP(7, factory, interface="::", options=options)
+            listening = self._layered(host, factory, is_server=True)
+            self.ports[place] = host.reactor.listenTCP(7, listening, interface="::", options=options)
         except CannotListenError:
             pass
         if self.guests is not None and not self.is_over:
@@ -380,7 +395,7 @@ class World:
 
     def live(self) -> None:
         """All four phases."""
-        keeper = LogKeeper(self.logged)
+        keeper = LogKeeper(self.logged, None if self.layers is None else self.layers.look_at)
         log = logging.getLogger("ropewalk")
         log.addHandler(keeper)
         before, log.propagate = log.propagate, False
@@ -404,6 +419,9 @@ class World:
         if self.guests is not None:
             self.guests.forget()
             self.guests = None
+        if self.layers is not None:
+            self.layers.forget()
+            self.layers = None
         for boom in (*self.raised, *self.exits_met):
             boom.__traceback__ = boom.__context__ = None
         for end in self.ends:
@@ -488,12 +506,19 @@ class World:
 
 
 class LogKeeper(logging.Handler):
-    """Keeps what the engine logs."""
+    """Keeps what the engine logs, and shows it to somebody while it happens."""
 
-    def __init__(self, kept: list[tuple[str, BaseException | None]]) -> None:
+    def __init__(
+        self,
+        kept: list[tuple[str, BaseException | None]],
+        look: Callable[[logging.LogRecord], object] | None = None,
+    ) -> None:
         super().__init__(logging.WARNING)
         self.kept = kept
+        self.look = look
 
     def emit(self, record: logging.LogRecord) -> None:
         exc = record.exc_info[1] if record.exc_info else None
         self.kept.append((record.getMessage(), exc))
+        if self.look is not None:
+            self.look(record)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.simulation import Host
+from tests.fuzz.layers import Guard, guard_of, inside_of, is_held_back
 from tests.fuzz.players import End, Relay
 
 if TYPE_CHECKING:
     from tests.fuzz.swarm import World
+
+# Seconds. Why: where layers end connections, clients that are to stay connected connect again all the time.
+SETTLES_WITHIN = 100.0
+
+
+def is_new(guard: Guard | None, now: float) -> bool:
+    return guard is not None and now - guard.made_at < SETTLES_WITHIN
 
 
 def deadlines(world: World, host: Host) -> None:
@@ -49,10 +57,11 @@ def progress(world: World, end: End) -> None:
 def _look_at_progress(world: World, end: End, deadline: float) -> None:
     if end.state != "made":
         return
-    now, sent = world.sim.now, end.transport.bytesSent
+    # Why None: while a layer holds back what was written, the deadline stands still.
+    now, sent = world.sim.now, None if is_held_back(end.transport) else end.transport.bytesSent
     end.progress.append((now, sent))
     long_ago = [before for time, before in end.progress if time < now - deadline]
-    stalled = bool(long_ago) and long_ago[-1] == sent
+    stalled = bool(long_ago) and long_ago[-1] == sent is not None
     may_be_late = world.had_no_time(end.host, now - deadline)
     world.check(not stalled or may_be_late, end, f"J5 not ended after {deadline} s")
     world.sim.at(now + deadline / 8 + 1e-6, _look_at_progress, world, end, deadline)
@@ -71,16 +80,20 @@ def liveness(world: World) -> None:
             world.check(is_full, end, "J6 its producer was not resumed")
         if peer is None or isinstance(peer, Relay) or peer.is_paused:
             continue
+        if any(is_new(guard, world.sim.now) for guard in (guard_of(transport), guard_of(peer.transport))):
+            continue
         if peer.state == "made":
             came, sent = sum(map(len, peer.got)), transport.bytesSent
             world.check(came == sent, end, f"{sent} bytes sent, {came} came, and all is quiet")
+            waits = transport.bytesBuffered
+            world.check(not waits, end, f"{waits} bytes wait to be sent, and all is quiet")
         elif not end.is_paused and type(end) is End:
             # Why not all of those that were cut off: who has nothing to send never learns of a reset that was lost.
             waits = end.endpoint.awaits_answer or transport.bytesBuffered
             is_silent = world.was_cut and not waits
             world.check(is_silent, end, f"its peer is gone, {peer.reason!r}, and it was not told")
     for port in filter(None, world.ports):
-        if port.connected and port.factory.host.name not in world.down:
+        if port.connected and inside_of(port.factory).host.name not in world.down:
             waiting = port.sock.readiness()
             world.check(not waiting, port, "A2 connections wait to be accepted, and all is quiet")
     for caller in world.callers:
@@ -88,3 +101,5 @@ def liveness(world: World) -> None:
         world.check(not is_late, caller, "J2 still connecting after its timeout")
     if world.guests is not None:
         world.guests.check_liveness()
+    if world.layers is not None:
+        world.layers.check_liveness()
