@@ -683,6 +683,51 @@ def test_when_SystemExit_leaves_the_loop_the_rest_is_handed_on_when_it_runs_agai
     scene.leave()
 
 
+def test_a_producer_may_write_when_it_is_stopped_because_its_protocol_has_raised() -> None:
+    class Raises(End):
+        def dataReceived(self, data: bytes) -> None:
+            super().dataReceived(data)
+            if len(self.rows) == 3:
+                raise ValueError("in a piece that a timer hands on")
+
+    class LastWords:
+        def __init__(self, end: Any) -> None:
+            self.end = end
+
+        def pauseProducing(self) -> None: ...
+        def resumeProducing(self) -> None: ...
+        def stopProducing(self) -> None:
+            self.end.transport.write(bytes(500))
+
+    scene = Scene(lambda factory: RateLimit(factory, receive=1000, send=1000), kind=Raises)
+    one, other = scene.come()
+    one.transport.write(bytes(5000))
+    one.transport.registerProducer(LastWords(one), True)
+    other.transport.write(bytes(5000))
+    scene.sim.advance(10)
+    assert isinstance(one.reason, ValueError)
+    # Of the 5000 those that had left by then; and what was written last.
+    assert 500 <= len(other.received) < 1000
+    assert isinstance(other.reason, ConnectionDone)
+    scene.leave()
+
+
+def test_who_pauses_gives_back_the_place_it_had_in_the_line() -> None:
+    bucket = Bucket(1000)
+    scene = Scene(lambda factory: RateLimit(factory, receive=bucket))
+    one, other = scene.come()
+    other.transport.write(bytes(5000))
+    for _ in range(50):
+        one.transport.pauseProducing()
+        scene.sim.advance(0.01)
+        one.transport.resumeProducing()
+        scene.sim.advance(0.01)
+    scene.sim.advance(4)
+    # A second of pausing, and the rest at the rate: nobody waits for what was not taken.
+    assert len(one.received) == 5000
+    scene.leave()
+
+
 class Source:
     """A producer that writes as much as it may, `most` bytes in all."""
 

@@ -821,6 +821,33 @@ def test_the_deadline_can_be_set_and_taken_away_while_it_runs(lines):
     assert type(line.reason) is ConnectionDone
 
 
+@pytest.mark.parametrize("how", ["loseConnection", "loseWriteConnection"])
+@pytest.mark.parametrize("waits_for", ["the peer", "a producer"])
+def test_a_deadline_that_is_set_while_it_closes_without_one_counts_from_then(lines, how, waits_for):
+    line = lines(HalfTold, options=TCPOptions(sendBuffer=4608, closeTimeout=None))
+    if waits_for == "the peer":
+        line.do(line.transport.write, MEG)
+    else:
+        line.do(line.transport.registerProducer, Producer(), True)
+    line.do(getattr(line.transport, how))
+    line.go(100)
+    assert line.reason is None
+    line.transport.closeTimeout = 5
+    line.go(4.5)
+    assert line.reason is None
+    line.go(1)
+    assert "no progress for 5 s" in str(line.reason)
+
+
+def test_a_deadline_that_is_set_when_all_is_over_starts_nothing(lines):
+    line = lines(HalfTold, options=TCPOptions(sendBuffer=4608, closeTimeout=None))
+    line.do(line.transport.write, MEG)
+    line.do(line.transport.loseWriteConnection)
+    line.do(line.transport.abortConnection)
+    line.transport.closeTimeout = 5
+    assert line.transport.reactor.getDelayedCalls() == []
+
+
 def test_a_shorter_deadline_counts_from_when_it_was_set(lines):
     line = lines(options=SMALL)
     line.do(line.transport.write, MEG)

@@ -889,7 +889,7 @@ class Stream:
         self._loop.check_thread_of("closeTimeout")
         check_seconds("closeTimeout", seconds)
         self._close_timeout = seconds
-        if self._timer is not None:
+        if self._life is not StreamState.CLOSED:
             self._stop_timer()
             self._watch_progress()
 

@@ -346,13 +346,15 @@ class RateLimitProtocol(ProtocolWrapper):
         self._drop()
         feeder = self._feeder
         if feeder is not None:
+            # Why first: what its producer writes when it is stopped is held again, and the Feeder registered for it.
             producer = feeder.producer
+            feeder.unregister()
             try:
-                feeder.stopProducing()
+                if producer is not None:
+                    producer.stopProducing()
             except Exception:
                 # Why not raised: the connection is to be closed all the same, for what was raised first.
                 log.exception("stopProducing of %r raised", producer)
-            self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def _drop(self) -> None:
