@@ -54,8 +54,6 @@ def draw(world: World, who: Any, where: str) -> None:
     [what] = world.chance.choices(list(LIKELY), list(LIKELY.values()))
     if world.is_calm and what not in CALM:
         return
-    if what == "write" and world.calls[-1:] == ["writeSequence"]:
-        return  # Why: it would come between the parts, rightly, and the books here know only the whole.
     # Why: a call of the user's is on the stack no more once his callback runs; new calls are his own again.
     outer, world.calls = world.calls, []
     try:

@@ -16,8 +16,8 @@ from typing import Any
 from ropewalk.error import ConnectError, ConnectionClosed, ConnectionDone, UserError
 from ropewalk.event import EndedBy, Event, Step
 from tests.fuzz.guests import guests_of
-from tests.fuzz.layers import SHED, guard_of, layers_of
-from tests.fuzz.players import OVER, Boom, Calls, End, Relay
+from tests.fuzz.layers import ENDINGS, SHED, guard_of, layers_of
+from tests.fuzz.players import OVER, Boom, Calls, End, HalfEnd, Relay
 from tests.fuzz.swarm import World
 
 # A connection's events as letters, and the stories they may tell.
@@ -86,6 +86,12 @@ def ends(world: World) -> Iterator[str]:
         if end.transport.ended is None or ended not in (None, end.transport.ended):
             yield f"{end}: reason.ended {ended}, transport.ended {end.transport.ended}"
             continue
+        if (
+            isinstance(end, HalfEnd)
+            and end.transport.ended.by is EndedBy.PEER
+            and "readConnectionLost" not in end.told
+        ):
+            yield f"{end}: its peer has ended its side, and it was not told before its end"
         if not is_true(world, end, end.transport.ended):
             yield f"J4 {end}: {end.reason!r} {end.transport.ended}, asked {end.asked}, raised {end.raised}"
         last = end.transport.ended
@@ -145,6 +151,8 @@ def is_true(world: World, end: End, ended: Any) -> bool:
     guard = guard_of(end.transport)
     if guard is not None and by in (EndedBy.US, EndedBy.US_ABORTED) and ended.error is not None:
         return guard.has_reason(ended.error) and is_lost is (by is EndedBy.US_ABORTED)
+    if any(f": {start}" in str(reason) for start in ENDINGS.values()):
+        return False  # Why: the words of a layer that has not ended it.
     if by is EndedBy.EXCEPTION:
         return reason in end.raised
     if by in (EndedBy.PEER, EndedBy.US):

@@ -17,7 +17,7 @@ import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.event import EndedBy
@@ -35,6 +35,7 @@ from ropewalk.policies import (
     WrappingFactory,
 )
 from ropewalk.policies.budget import ShedProtocol
+from ropewalk.transport import as_pieces
 from tests.metering import Meter, Metering, Rows, most_over
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ ROUNDING = 1.0
 # Seconds of a lifetime's grace; and of the longest close deadline in the swarm.
 GRACE = 2.0
 CLOSES_WITHIN = 5.0
+# Bytes per second, of which none passes for longer than any close deadline.
+SLOW = 0.15
 # A line of the log: number, what happened, how many bytes.
 LINE = re.compile(r"(\d+) (made|<-|->|closing our side|closing|aborting|lost)[,:]?(?: (\d+) )?")
 # How the words begin with which a layer ends a connection.
@@ -119,12 +122,19 @@ class Guard(Meter):
         super().dataReceived(data)
 
     def write(self, data: Any) -> None:
+        self._write(self.transport.write, data, len(data))
+
+    def writeSequence(self, data: Iterable[Any]) -> None:
+        pieces = as_pieces(data)
+        self._write(self.transport.writeSequence, pieces, sum(map(len, pieces)))
+
+    def _write(self, write: Callable[[Any], None], data: Any, count: int) -> None:
         layers = self.stack.layers
         self.active.append(self.clock.seconds())
-        self.asked += len(data)
+        self.asked += count
         layers.writing += 1
         try:
-            super().write(data)
+            write(data)
         finally:
             layers.writing -= 1
         # Why only the outermost: whoever is called back from within a write may write, before that is counted.
@@ -217,12 +227,14 @@ class Stack:
         # Each with what is inside and outside of it.
         self.rates: list[tuple[Metering, RateLimit, Metering]] = []
         self.log = io.StringIO() if layers.chance.random() < 0.5 else None
+        # Whether bytes may be on their way for longer than a world lives.
+        self.is_slow = False
         self.guards: list[Guard] = []
 
     @property
     def may_cut(self) -> bool:
-        """Whether a connection may be refused, or ended though all is well."""
-        return bool(self.limits or self.idles or self.lifetimes)
+        """Whether a connection may be refused, or ended, or wait for longer than a world lives, though all is well."""
+        return bool(self.limits or self.idles or self.lifetimes) or self.is_slow
 
     def wrap(self, factory: Any) -> Any:
         chance = self.layers.chance
@@ -241,7 +253,7 @@ class Stack:
 
     def _rate(self, factory: Any) -> Any:
         inside = Metering(factory)
-        one, other = self.layers.draw_rate(self.host), self.layers.draw_rate(self.host)
+        one, other = self.layers.draw_rate(self), self.layers.draw_rate(self)
         receive, send = self.layers.chance.choice([(one, None), (None, other), (one, other)])
         limit = RateLimit(inside, receive, send)
         outside = Metering(limit)
@@ -305,7 +317,7 @@ class Stack:
         last = max([guard.made_at, *guard.active])
         for seconds in self.idles:
             # Why twice: a peer that has taken something meanwhile is not idle; then it is given another time.
-            is_late = now - last > 2 * seconds + CLOSES_WITHIN + CLOSE
+            is_late = now - last > 2 * seconds + CLOSES_WITHIN + CLOSE and not self.is_slow
             self.world.check(not is_late, guard, f"idle since {last}, and is to be closed after {seconds} s")
 
     # ---- what is judged when all is over ------------------------------------------------------------------------
@@ -381,10 +393,19 @@ class Layers:
         """Bytes per second: all that is written passes while it is quiet."""
         return self.chance.choice([1, 10]) * max(2_000.0, self.world.most_bytes)
 
-    def draw_rate(self, host: Host) -> float | Bucket:
-        """One for each connection, or that of the host."""
+    def _bucket(self) -> Bucket:
+        """For several connections; by chance one that lets many pieces pass at once."""
+        rate = self.chance.choice([3, 10]) * self._rate()
+        return Bucket(rate, self.chance.choice([None, int(rate)]))
+
+    def draw_rate(self, stack: Stack) -> float | Bucket:
+        """One for each connection, or that of the host; or a slow one, with seconds between a byte and the next."""
+        host = stack.host
+        if self.chance.random() < 0.1:
+            stack.is_slow = True
+            return SLOW
         if self.chance.random() < 0.3:
-            return self._buckets.setdefault(host.name, Bucket(10 * self._rate()))
+            return self._buckets.setdefault(host.name, self._bucket())
         return self._rate()
 
     def draw_budget(self, host: Host, has: list[Budget]) -> Budget:

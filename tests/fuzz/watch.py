@@ -19,6 +19,10 @@ def is_new(guard: Guard | None, now: float) -> bool:
     return guard is not None and now - guard.made_at < SETTLES_WITHIN
 
 
+def is_slow(guard: Guard | None) -> bool:
+    return guard is not None and guard.stack.is_slow
+
+
 def deadlines(world: World, host: Host) -> None:
     """I5: as many deadlines as attempts that still connect; the one that has connected has none any more."""
     timers = [repr(call) for call in host.reactor.getDelayedCalls()]
@@ -80,7 +84,8 @@ def liveness(world: World) -> None:
             world.check(is_full, end, "J6 its producer was not resumed")
         if peer is None or isinstance(peer, Relay) or peer.is_paused:
             continue
-        if any(is_new(guard, world.sim.now) for guard in (guard_of(transport), guard_of(peer.transport))):
+        guards = guard_of(transport), guard_of(peer.transport)
+        if any(is_new(guard, world.sim.now) or is_slow(guard) for guard in guards):
             continue
         if peer.state == "made":
             came, sent = sum(map(len, peer.got)), transport.bytesSent
