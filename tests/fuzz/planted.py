@@ -102,7 +102,7 @@ _HEAD = """\
 Does the simulation find bugs, or only agree with the engine it was written beside? Each row is a slip that a real engine made, or
 could have made, planted in a copy of this engine's source. The swarm lives through seeds 0, 1, 2 … until its judge objects;
 where it never does within {most}, the torture plays its scenarios, and lets single calls of the kernel fail in them.
-`tests/fuzz/slips.py` and `slips_of_policies.py` hold the slips,
+`tests/fuzz/slips.py` and `tests/fuzz/slips_of_policies.py` hold the slips,
 `tests/fuzz/hunt.py` finds them. One row again: `python -m tests.fuzz.planted NAME`.
 
 {count} bugs, {caught} caught: {swarm} by the swarm, {torture} by the torture.{away}
