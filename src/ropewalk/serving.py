@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any
 
 from ropewalk.defer import Deferred
@@ -32,6 +33,8 @@ HANDLERS = 1000
 Handler = Callable[[ByteStream], Coroutine[Any, Any, object]]
 
 _log = logging.getLogger("ropewalk")
+# In a handler, and in what it has begun: its stream.
+_handled: ContextVar[ByteStream | None] = ContextVar("ropewalk.serving.handled", default=None)
 
 
 class Server(Factory[Any]):
@@ -51,7 +54,8 @@ class Server(Factory[Any]):
         self._is_cancelled: set[Deferred[object]] = set()
         # The connections that are open; also those whose handler has ended, and which have still something to send.
         self._open: set[ByteStream] = set()
-        self._idle: list[Deferred[None]] = []
+        # Who waits until all have ended, each with the stream whose handler asks, for which it does not wait.
+        self._stopping: list[tuple[Deferred[None], ByteStream | None]] = []
         self.port: Any = None
         self._trigger: Any = None
 
@@ -75,7 +79,11 @@ class Server(Factory[Any]):
 
     def _start(self, stream: ByteStream) -> None:
         self._open.add(stream)
-        running: Deferred[object] = Deferred.fromCoroutine(self._handler(stream))
+        token = _handled.set(stream)
+        try:
+            running: Deferred[object] = Deferred.fromCoroutine(self._handler(stream))
+        finally:
+            _handled.reset(token)
         self._running[running] = stream
         if len(self._running) >= self._limit:
             self.port.pauseProducing()
@@ -94,17 +102,19 @@ class Server(Factory[Any]):
             stream.transport.loseConnection()
         if len(self._running) < self._limit and self.port.connected:
             self.port.resumeProducing()
-        self._tell_if_idle()
+        self._tell_who_stops()
 
     def _lost(self, stream: ByteStream) -> None:
         self._open.discard(stream)
-        self._tell_if_idle()
+        self._tell_who_stops()
 
-    def _tell_if_idle(self) -> None:
-        if not (self._running or self._open):
-            idle, self._idle = self._idle, []
-            for each in idle:
-                each.callback(None)
+    def _tell_who_stops(self) -> None:
+        for each in [each for each in self._stopping if self._has_ended_but_for(each[1])]:
+            self._stopping.remove(each)
+            each[0].callback(None)
+
+    def _has_ended_but_for(self, own: ByteStream | None) -> bool:
+        return all(stream is own for stream in (*self._running.values(), *self._open))
 
     def _tell(self, stream: ByteStream, result: Failure) -> None:
         """Log what a handler raised."""
@@ -114,24 +124,29 @@ class Server(Factory[Any]):
 
     def cancelAll(self) -> None:
         """Cancel every handler that runs; each connection is aborted when its handler has ended."""
-        for running in list(self._running):
-            self._is_cancelled.add(running)
-            running.cancel()
+        self._cancel_all_but(None)
+
+    def _cancel_all_but(self, own: ByteStream | None) -> None:
+        for running, stream in list(self._running.items()):
+            if stream is not own:
+                self._is_cancelled.add(running)
+                running.cancel()
 
     async def stop(self) -> None:
         """Accept no more, cancel every handler, and wait until all have ended and every connection is closed.
 
         What a handler has left to be sent is sent; a peer that takes nothing of it is given up after the transport's
-        `closeTimeout`. A handler that awaits this waits for itself; let it call `Deferred.fromCoroutine(server.stop())`.
+        `closeTimeout`. A handler may await this: it is not cancelled, and goes on when all others have ended.
         """
+        own = _handled.get()
         trigger, self._trigger = self._trigger, None
         if trigger is not None:
             self.port.reactor.removeSystemEventTrigger(trigger)
         await self.port.stopListening()
-        self.cancelAll()
-        if self._running or self._open:
+        self._cancel_all_but(own)
+        if not self._has_ended_but_for(own):
             waiting: Deferred[None] = Deferred()
-            self._idle.append(waiting)
+            self._stopping.append((waiting, own))
             await waiting
 
 

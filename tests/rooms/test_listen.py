@@ -518,9 +518,7 @@ def test_a_user_who_cancels_every_timer_does_not_break_stopping(stage):
 def test_stopping_is_told_by_a_Deferred_once_all_is_given_back(stage):
     stage.observe()
     port = stage.listen()
-    stopped = port.stopListening()
-    assert port.stopListening() is stopped
-    found = results(stopped)
+    found = results(port.stopListening())
     assert found == []
     assert port.factory.told == ["start"]
     stage.go()
@@ -529,6 +527,18 @@ def test_stopping_is_told_by_a_Deferred_once_all_is_given_back(stage):
     assert (port.connected, port.fileno()) == (False, -1)
     assert stage.steps[-1][0] == "stopped listening"
     assert repr(port) in ("<Port Server not listening>", f"<Port Server closed on 0.0.0.0:{PORT}>")
+
+
+def test_each_who_asks_for_the_stop_is_told_of_it_whatever_the_others_do(stage):
+    port = stage.listen()
+    changed = port.stopListening().addCallback(lambda _: "changed")
+    cancelled = port.stopListening()
+    found = results(port.stopListening())
+    cancelled.addErrback(lambda reason: None)
+    cancelled.cancel()
+    stage.go()
+    assert (found, results(changed)) == ([None], ["changed"])
+    assert port.factory.told == ["start", "stop"]
 
 
 def test_from_the_moment_it_is_asked_to_stop_nobody_is_accepted(stage):

@@ -547,6 +547,77 @@ def test_stopping_cancels_each_handler_waits_for_it_and_closes(caplog: Any) -> N
         scene.run(scene.open())
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_handler_may_stop_its_server_and_goes_on_when_the_others_have_ended(at_once: bool) -> None:
+    told: list[str] = []
+
+    async def handler(stream: ByteStream) -> None:
+        handled.append(stream)
+        if len(handled) > 1:
+            try:
+                await Deferred()
+            finally:
+                told.append("another is cancelled")
+        if not at_once:
+            await stream.readUntil()
+        await scene.server.stop()
+        told.append("stopped")
+        await stream.write(b"bye\n")
+
+    handled: list[ByteStream] = []
+    scene = Scene(handler)
+
+    async def main() -> None:
+        async with await scene.open() as admin:
+            if not at_once:
+                others = [await scene.open() for _ in range(2)]
+                await admin.write(b"stop\n")
+                for each in others:
+                    with pytest.raises(ConnectionClosed):
+                        await each.read()
+            assert await admin.read() == b"bye\n"
+            assert await admin.read() == b""
+
+    scene.run(main())
+    assert told == (["stopped"] if at_once else ["another is cancelled"] * 2 + ["stopped"])
+    with pytest.raises(ConnectionRefusedError):
+        scene.run(scene.open())
+    scene.sim.runUntilIdle()
+    scene.sim.checkAtRest()
+
+
+def test_two_handlers_that_stop_their_server_at_once_do_not_wait_for_each_other() -> None:
+    told: list[str] = []
+    both: list[Deferred[None]] = []
+
+    async def handler(stream: ByteStream) -> None:
+        both.append(Deferred())
+        await both[-1]
+        try:
+            await scene.server.stop()
+            told.append("stopped")
+        except defer.CancelledError:
+            told.append("cancelled")
+            raise
+
+    scene = Scene(handler)
+
+    async def main() -> None:
+        clients = [await scene.open() for _ in range(2)]
+        await scene.wait(1)
+        for each in both:
+            each.callback(None)
+        await scene.wait(1)
+        for client in clients:
+            await client.close()
+
+    scene.run(main())
+    # The first to go on has cancelled the other, or the other way round.
+    assert sorted(told) == ["cancelled", "stopped"]
+    scene.sim.runUntilIdle()
+    scene.sim.checkAtRest()
+
+
 def test_stopping_waits_for_what_a_handler_has_left_to_be_sent() -> None:
     size = 2_000_000
 

@@ -111,8 +111,8 @@ class Port:
         self._is_paused = False
         self._rest_timer: Any = None
         self._logged_at: float | None = None
-        # The Deferred that stopListening gave out, until it has fired.
-        self._stopped: Any = None
+        # The Deferreds that stopListening gave out, until they have fired; None if it was not asked for.
+        self._stopped: list[Any] | None = None
         self.draining: Drain | None = None
 
     @property
@@ -172,14 +172,15 @@ class Port:
         Source:  IListeningPort.stopListening.
         """
         self._core.loop.check_thread_of("stopListening")
-        words = self._core.words
+        stopped = self._core.words.Deferred()
+        # Why one for each who asks: what one makes of it, or whether he cancels it, is nothing to the others.
         if self._stopped is not None:
-            return self._stopped
-        stopped = words.Deferred()
+            self._stopped.append(stopped)
+            return stopped
         if self._state is not PortState.LISTENING:
             stopped.callback(None)
             return stopped
-        self._stopped = stopped
+        self._stopped = [stopped]
         self._leave_poller()
         self._stop_resting()
         self._core.loop.call_soon(self._stop)
@@ -436,9 +437,9 @@ class Port:
 
     def _tell_stopped(self) -> None:
         stopped, self._stopped = self._stopped, None
-        if stopped is not None:
+        for each in stopped or ():
             # Why guarded: SystemExit leaves a Deferred, and must not keep a shutdown from all the others.
-            self._core.loop.call_user(stopped.callback, None)
+            self._core.loop.call_user(each.callback, None)
         if self.draining is not None:
             self.draining.stopped()
 
