@@ -259,6 +259,7 @@ def test_a_port_that_is_taken_is_exit_status_1_and_named(
         (["nowhere:", "localhost:80"], "'nowhere:' has no port"),
         (["8080", "localhost:80", "--check", "0"], "0.0 is not a number of seconds above 0"),
         (["8080", "localhost:80", "--max-connections", "0"], "0 is not in the range"),
+        (["8080", "localhost:80", "--idle", "nan"], "nan is not a number of seconds above 0"),
         (["8080", "localhost:80", "--balance", "most"], "'most' is not one of"),
     ],
 )
@@ -328,6 +329,29 @@ def test_at_most_so_many_clients_are_carried_and_the_next_one_waits(start: Start
         second.settimeout(LIMIT)
         first.close()
         assert second.recv(1) == b"2"
+
+
+@pytest.mark.parametrize("is_half_closed", [False, True])
+def test_with_idle_who_says_nothing_is_closed_and_gives_its_place_to_the_next(
+    start: Start, silent: tuple[socket.socket, str], is_half_closed: bool
+) -> None:
+    listener, place = silent
+    proxy = Command(start, place, "--idle", "0.5", "--max-connections", "1")
+    with proxy.connection() as first, proxy.connection() as second:
+        second.sendall(b"2")
+        accepted, _ = listener.accept()
+        with accepted:
+            first.settimeout(LIMIT)
+            if is_half_closed:
+                first.shutdown(socket.SHUT_WR)
+                accepted.settimeout(LIMIT)
+                assert accepted.recv(1) == b""
+            assert first.recv(1) == b""
+        # Its place is free now.
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(LIMIT)
+            assert accepted.recv(1) == b"2"
 
 
 def test_least_connections_goes_where_the_fewest_are(start: Start, two: list[Nginx]) -> None:

@@ -171,6 +171,13 @@ def listen(place: Place, echo: bool, once: bool, trace: bool) -> None:
     show_default="half of the descriptors (ulimit -n)",
     help="Clients at once; others wait in the kernel's queue.",
 )
+@click.option(
+    "--idle",
+    metavar="SECONDS",
+    type=float,
+    callback=_seconds,
+    help="Close a connection on which nothing passes for so long, half-closed ones too.",
+)
 @_drain
 @click.option("--trace", is_flag=True, help="Tell every step of every connection on stderr.")
 def proxy(
@@ -180,6 +187,7 @@ def proxy(
     connect_timeout: float,
     check: float | None,
     max_connections: int | None,
+    idle: float | None,
     drain: float,
     trace: bool,
 ) -> None:
@@ -195,7 +203,7 @@ def proxy(
     from ropewalk.cli.proxy import POLICIES, Settings
     from ropewalk.cli.proxy import proxy as run
 
-    settings = Settings(POLICIES[balance], connect_timeout, check, max_connections, drain, trace)
+    settings = Settings(POLICIES[balance], connect_timeout, check, max_connections, idle, drain, trace)
     outcome = run(place, targets, settings)
     _leave(outcome.status, outcome.message)
 

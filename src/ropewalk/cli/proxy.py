@@ -8,7 +8,7 @@ SIGTERM and Ctrl-C drain: nothing is accepted any more, what is connected may co
 many seconds is aborted. A second signal does so at once. Either way the exit status is 0: it was asked to end, and did.
 
 Both sides' kernels are told to probe a peer that says nothing (keep-alive): a machine that has lost its power sends no end, and
-its place in the limit would never become free.
+its place in the limit would never become free. Who is alive and says nothing keeps his place, unless --idle tells otherwise.
 """
 
 import resource
@@ -27,6 +27,7 @@ from ropewalk.cli.signals import told_by_signals
 from ropewalk.endpoints import HostnameEndpoint
 from ropewalk.error import CannotListenError
 from ropewalk.health import HealthChecks
+from ropewalk.policies import Idle
 from ropewalk.proxying import Proxy
 
 __all__ = ["POLICIES", "Settings", "check_service", "proxy"]
@@ -48,6 +49,7 @@ class Settings:
     connect_timeout: float
     check: float | None
     limit: int | None
+    idle: float | None
     drain: float
     trace: bool
 
@@ -85,8 +87,9 @@ def proxy(place: Place, targets: Sequence[Place], settings: Settings) -> Outcome
         changed=_tell_change,
     )
     proxied = Proxy(balancer, settings.limit or _affordable())
+    clients = proxied if settings.idle is None else Idle(proxied, settings.idle)
     try:
-        port = reactor.listenTCP(number, proxied, interface=host, options=options)
+        port = reactor.listenTCP(number, clients, interface=host, options=options)
     except CannotListenError as exc:
         return Outcome(1, str(exc))
     proxied.listens(port)
