@@ -15,8 +15,9 @@ from typing import Any
 
 from ropewalk.error import ConnectError, ConnectionClosed, ConnectionDone, UserError
 from ropewalk.event import EndedBy, Event, Step
+from tests.fuzz.guard import guard_of
 from tests.fuzz.guests import guests_of
-from tests.fuzz.layers import ENDINGS, SHED, guard_of, layers_of
+from tests.fuzz.layers import ENDINGS, SHED, layers_of
 from tests.fuzz.players import OVER, Boom, Calls, End, HalfEnd, Relay
 from tests.fuzz.swarm import World
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ropewalk import Protocol, ReconnectingClientFactory, ServerFactory
-from tests.fuzz.layers import is_explained
+from tests.fuzz.guard import is_explained
 
 if TYPE_CHECKING:
     from tests.fuzz.swarm import World

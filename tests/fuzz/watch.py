@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ropewalk.simulation import Host
-from tests.fuzz.layers import Guard, guard_of, inside_of, is_held_back
+from tests.fuzz.guard import Guard, guard_of, inside_of, is_held_back
 from tests.fuzz.players import End, Relay
 
 if TYPE_CHECKING:
