@@ -1133,3 +1133,69 @@ def test_chain_deferred_fires_the_other():
     first.errback(ValueError())
     assert third.result is ValueError
     assert first.result is second.result is None
+
+
+@pytest.mark.parametrize("result", [7, ValueError("at the start")])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_100_000_that_are_chained_by_chainDeferred_do_not_recurse(result, when):
+    chain = [Deferred() for _ in range(100_000)]
+    fire = chain[0].errback if isinstance(result, Exception) else chain[0].callback
+    if when == "before":
+        chain[0].addErrback(lambda failure: failure)
+        fire(result)
+    for one, other in pairwise(chain):
+        one.chainDeferred(other)
+    if when == "after":
+        fire(result)
+    seen = []
+    chain[-1].addCallbacks(seen.append, lambda failure: seen.append(failure.value))
+    assert seen == [result]
+    assert all(each.result is None for each in chain)
+
+
+def test_what_was_chained_runs_before_what_was_added_behind_it():
+    told = []
+    first, second = Deferred(), Deferred()
+    second.addCallback(lambda value: told.append(("second", value)))
+    first.addCallback(lambda value: value + 1).chainDeferred(second)
+    first.addCallback(lambda value: told.append(("first", value)))
+    first.callback(1)
+    assert told == [("second", 2), ("first", None)]
+
+
+def test_one_that_was_fired_already_is_an_error_of_the_one_that_was_to_fire_it():
+    first, second = Deferred(), succeed("mine")
+    first.chainDeferred(second)
+    seen = []
+    first.addErrback(lambda failure: seen.append(failure.type))
+    first.callback("its")
+    assert (seen, second.result) == ([AlreadyCalledError], "mine")
+
+
+def test_one_that_was_cancelled_takes_the_result_that_comes_too_late():
+    first, second = Deferred(), Deferred()
+    second.addErrback(lambda failure: failure.trap(CancelledError))
+    first.chainDeferred(second)
+    second.cancel()
+    first.callback("too late")
+    assert (first.result, second.result) == (None, CancelledError)
+
+
+def test_a_class_of_its_own_is_fired_by_its_own_callback():
+    class Loud(Deferred):
+        def callback(self, result):
+            super().callback(("loud", result))
+
+    first, second = Deferred(), Loud()
+    first.chainDeferred(second)
+    first.callback(1)
+    assert second.result == ("loud", 1)
+
+
+def test_an_unhandled_error_of_a_chain_is_told_once_by_its_last(reported):
+    first, second = Deferred(), Deferred()
+    first.chainDeferred(second)
+    first.errback(ValueError("nobody takes it"))
+    del first, second
+    [told] = reported()
+    assert told.startswith(f"Unhandled error in a Deferred made at {__file__}:")

@@ -82,9 +82,10 @@ ESCAPING = (SystemExit, KeyboardInterrupt)
 RESUMABLE = (CoroutineType, GeneratorType, Coroutine)
 
 # In an item's two places for callbacks: the Deferred in the arguments' place waits for this result, or the
-# coroutine whose Driver is there does.
+# coroutine whose Driver is there does, or the Deferred there is to be fired with it.
 GIVE = object()
 RESUME = object()
+FIRE = object()
 
 
 def _with_arguments(
@@ -273,7 +274,14 @@ class Deferred(Generic[T]):
 
         Returns:  this Deferred, whose result is None from here on.
         """
-        return self.addCallbacks(d.callback, d.errback)
+        if type(d) is not Deferred or d is self:
+            # Why: a class of its own may have a `callback` of its own.
+            return self.addCallbacks(d.callback, d.errback)
+        # Why not its callback: each Deferred of a long chain would call the next one.
+        self._append((FIRE, FIRE, d, NO_KEYWORDS, None))
+        if self.called and not self.paused:
+            self._run()
+        return self  # type: ignore[return-value]
 
     def addTimeout(
         self,
@@ -486,10 +494,10 @@ class Deferred(Generic[T]):
                     step = success
                 if step is None:
                     continue
-                if context is None and (step is GIVE or step is RESUME):
+                if context is None and (step is GIVE or step is RESUME or step is FIRE):
                     following = self._pass_on(step, args, escaping)
                     result = self.result
-                    taken = isinstance(result, Failure)
+                    taken = isinstance(result, Failure) and step is not FIRE
                     if following is not None or self.paused:
                         break
                     continue
@@ -533,8 +541,21 @@ class Deferred(Generic[T]):
                 _note_leaving(ended, escaping)
             return ended
         waiting: Deferred[Any] = waits
+        if step is FIRE:
+            if waiting.called:
+                self.result = None
+                try:
+                    waiting._fired_again()
+                except AlreadyCalledError as exc:
+                    self.result = caught(exc)
+                return None
+            waiting.called = True
+            waiting._canceller = None  # Safe because: as in callback
+            if waiting.debug:
+                waiting._stacks = getattr(waiting, "_stacks", "") + waiting._note("fired", sys._getframe(1))
+        else:
+            waiting.paused -= 1
         waiting.result = self.result
-        waiting.paused -= 1
         self.result = None
         return waiting
 
