@@ -7,6 +7,8 @@
 A handler is given a ByteStream (streams.py). When it returns, the connection is closed in order; when it raises, that is logged
 with the connection's timeline and the connection is aborted: the peer must not take half of an answer for all of it.
 
+While its port drains, a handler that waits for its client may go: `stream.whenDraining()` says when.
+
 At the limit nothing is accepted; who connects then waits in the kernel's queue, and when that is full outside. Rejected:
 accepting and letting them wait here. Each would hold a descriptor and memory, and believe that it is served.
 Source: FAULTS section 3, 4; asyncio.start_server and Trio's serve_tcp, which have no limit.
@@ -19,7 +21,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
-from ropewalk.defer import Deferred
+from ropewalk.defer import CancelledError, Deferred
 from ropewalk.endpoints import IStreamServerEndpoint, serverFromString
 from ropewalk.failure import Failure
 from ropewalk.protocol import Factory
@@ -40,12 +42,15 @@ _handled: ContextVar[ByteStream | None] = ContextVar("ropewalk.serving.handled",
 class Server(Factory[Any]):
     """What `serve` returns: it accepts connections and runs the handler for each.
 
-    Args: handler: a coroutine function of one ByteStream. limit: how many run at once.
+    Args:   handler: a coroutine function of one ByteStream. limit: how many run at once.
+    Raises: TypeError for a handler that cannot be called.
     """
 
     noisy = False
 
     def __init__(self, handler: Handler, limit: int = HANDLERS, buffer: int = BUFFER) -> None:
+        if not callable(handler):
+            raise TypeError(f"a handler is a coroutine function of one stream, not {handler!r}")
         self._handler = handler
         self._limit = limit
         self._size = buffer
@@ -75,6 +80,8 @@ class Server(Factory[Any]):
         return len(self._running)
 
     def buildProtocol(self, addr: object) -> Pipe:
+        if self.port is None:
+            raise RuntimeError("a Server has to be told its port by `listens`, as `serve` does")
         return Pipe(self._start, self._size, self._lost)
 
     def _start(self, stream: ByteStream) -> None:
@@ -95,7 +102,8 @@ class Server(Factory[Any]):
         self._is_cancelled.discard(running)
         if isinstance(result, Failure):
             # Why not if it is the connection's own reason: that belongs to the connection, and is no fault of the handler.
-            if not was_cancelled and not stream.has_raised(result.value):
+            is_asked = was_cancelled and result.check(CancelledError)
+            if not is_asked and not stream.has_raised(result.value):
                 self._tell(stream, result)
             stream.abort()
         else:
@@ -166,7 +174,7 @@ async def serve(
              limit: how many handlers run at once; at the limit nothing is accepted.
              buffer: bytes of each connection that wait to be read, above which the peer has to wait.
     Returns: the Server, listening; `await server.stop()` ends it. At the reactor's shutdown each handler is cancelled.
-    Raises:  ValueError; CannotListenError.
+    Raises:  TypeError, ValueError; CannotListenError.
     """
     check("limit", limit)
     check("buffer", buffer)

@@ -110,6 +110,9 @@ class ByteStream:
         self._more = Waiter("a read")
         self._room: list[Deferred[None]] = []
         self._lost: list[Deferred[None]] = []
+        self._draining: list[Deferred[None]] = []
+        # Whether its port drains: nothing new is to be begun.
+        self.isDraining = False
         # Why: then the transport tells when everything has been sent, which is what waiting for room means here.
         self._high = BUFFER
         self._is_registered = False
@@ -135,14 +138,19 @@ class ByteStream:
     async def readExactly(self, count: int) -> bytes:
         """So many bytes.
 
-        Raises: IncompleteRead if the peer ends its side before; as `read`.
+        Raises: IncompleteRead if the peer ends its side before; as `read`. Given up in any other way, or cancelled, it has
+                taken nothing.
         """
         check("count", count, least=0)
         # Why in pieces: what is waited for may be more than the buffer holds.
         parts: list[bytes] = []
         missing = count
         while missing:
-            part = await self.read(missing)
+            try:
+                part = await self.read(missing)
+            except BaseException:
+                self._give_back(b"".join(parts))
+                raise
             if not part:
                 raise IncompleteRead(b"".join(parts), count)
             parts.append(part)
@@ -194,6 +202,13 @@ class ByteStream:
             self.transport.resumeProducing()
         return data
 
+    def _give_back(self, data: bytes) -> None:
+        """It was taken, and is not wanted yet."""
+        self._buffer[:0] = data
+        if len(self._buffer) > self._most and not self._is_paused and not self._has_ended:
+            self._is_paused = True
+            self.transport.pauseProducing()
+
     def _let_come(self, limit: int) -> None:
         """What is looked for may be longer than the buffer is to be."""
         if self._is_paused and len(self._buffer) < limit:
@@ -220,7 +235,10 @@ class ByteStream:
             await self.drain()
 
     async def drain(self) -> None:
-        """Wait until all that was written has been taken by the kernel. Raises: the reason, if the connection ends before."""
+        """Wait until all that was written has been taken by the kernel.
+
+        Raises: the reason, if the connection ends before; RuntimeError while another producer is registered.
+        """
         self._check_connected()
         if not self.transport.bytesBuffered:
             return
@@ -228,7 +246,13 @@ class ByteStream:
         self._room.append(waiting)
         if not self._is_registered:
             self._is_registered = True
-            self.transport.registerProducer(self, True)
+            try:
+                self.transport.registerProducer(self, True)
+            except BaseException:
+                # Another producer is there, such as a file that is sent.
+                self._is_registered = False
+                self._room.remove(waiting)
+                raise
         await waiting
         self._check_connected()
 
@@ -266,6 +290,19 @@ class ByteStream:
             waiting: Deferred[None] = Deferred(self._lost.remove)
             self._lost.append(waiting)
             await waiting
+
+    def whenDraining(self) -> Deferred[None]:
+        """When its port begins to drain, or the connection has ended: finish what is under way, and begin nothing new.
+
+        Returns: a Deferred of its own for each who asks; it has fired if that is so already. Cancel it, or `race` it against
+                 a read.
+        Source:  Port.drain, which waits until its connections end, and aborts them at its deadline.
+        """
+        waiting: Deferred[None] = Deferred(self._draining.remove)
+        self._draining.append(waiting)
+        if self.isDraining or self._reason is not None:
+            self._wake(self._draining)
+        return waiting
 
     def abort(self) -> None:
         """End it now; what waits is thrown away, and the peer gets a reset."""
@@ -309,11 +346,16 @@ class ByteStream:
         self._has_ended = True
         self._more.wake()
 
+    def drains(self) -> None:
+        self.isDraining = True
+        self._wake(self._draining)
+
     def gone(self, reason: BaseException) -> None:
         self._has_ended = True
         self._reason = reason
         self._more.wake()
         self._wake(self._room)
+        self._wake(self._draining)
         self._wake(self._lost)
 
 
@@ -351,6 +393,11 @@ class Pipe(Protocol):
 
     def writeConnectionLost(self) -> None:
         """Asked for by closeWrite; the other side goes on."""
+
+    def connectionDraining(self) -> None:
+        """The port drains: who has asked the stream is told."""
+        assert self.stream is not None
+        self.stream.drains()
 
     def connectionLost(self, reason: Failure) -> None:
         # Why let go: the stream has the transport, and the transport had this protocol.

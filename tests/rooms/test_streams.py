@@ -434,6 +434,78 @@ def test_a_read_that_is_cancelled_loses_nothing() -> None:
     assert scene.run(main()) == b"two"
 
 
+@pytest.mark.parametrize("how", ["cancelled", "reset"])
+def test_a_readExactly_that_is_given_up_halfway_has_taken_nothing(how: str) -> None:
+    async def handler(stream: ByteStream) -> None:
+        await stream.write(b"12345")
+        await stream.read(1)
+        if how == "reset":
+            stream.abort()
+        else:
+            await stream.write(b"67890")
+            await stream.read()
+
+    scene = Scene(handler)
+
+    async def main() -> list[bytes]:
+        stream = await scene.open()
+        given_up = Deferred.fromCoroutine(stream.readExactly(10))
+        await scene.wait(1)
+        if how == "cancelled":
+            given_up.cancel()
+        await stream.write(b"x")
+        with pytest.raises(defer.CancelledError if how == "cancelled" else ConnectionLost):
+            await given_up
+        await scene.wait(1)
+        found = [await stream.read(3), await stream.readExactly(2 if how == "reset" else 7)]
+        stream.abort()
+        return found
+
+    assert scene.run(main()) == [b"123", b"45" if how == "reset" else b"4567890"]
+    scene.end()
+
+
+def test_what_is_given_back_counts_and_the_peer_has_to_wait() -> None:
+    scene = Scene(says(b"x" * 150_000, b"x" * 150_000, pause=2))
+
+    async def main() -> None:
+        stream = await scene.open()
+        given_up = Deferred.fromCoroutine(stream.readExactly(1_000_000))
+        given_up.addErrback(lambda failure: failure.trap(defer.CancelledError))
+        await scene.wait(1)
+        given_up.cancel()
+        assert len(stream._buffer) == 150_000
+        await scene.wait(10)
+        # More than its buffer is held already: nothing is read.
+        assert len(stream._buffer) == 150_000
+        assert await stream.readExactly(300_000) == b"x" * 300_000
+        await stream.close()
+
+    scene.run(main())
+
+
+def test_a_drain_that_fails_leaves_nothing_behind() -> None:
+    class Foreign:
+        def pauseProducing(self) -> None: ...
+        def resumeProducing(self) -> None: ...
+        def stopProducing(self) -> None: ...
+
+    scene = Scene(echo)
+
+    async def main() -> None:
+        async with await scene.open() as stream:
+            stream.transport.registerProducer(Foreign(), True)
+            stream.transport.write(b"x" * 100_000)
+            with pytest.raises(RuntimeError, match="cannot register producer"):
+                await stream.drain()
+            stream.transport.unregisterProducer()
+            await stream.write(b"y" * 100_000)
+            assert stream.transport.bytesBuffered == 0
+            assert len(await stream.readExactly(200_000)) == 200_000
+
+    scene.run(main())
+
+
 @pytest.mark.parametrize(
     ("call", "wrong"),
     [("read", 0), ("read", -1), ("read", None), ("readExactly", -1), ("readExactly", 1.5)],
@@ -641,6 +713,89 @@ def test_stopping_waits_for_what_a_handler_has_left_to_be_sent() -> None:
     scene.run(main())
     scene.sim.runUntilIdle()
     scene.sim.checkAtRest()
+
+
+def test_what_is_no_handler_is_refused_and_a_server_without_its_port_says_so(caplog: Any) -> None:
+    wrong: Any = None
+    with pytest.raises(TypeError, match="a handler is a coroutine function of one stream, not None"):
+        serving.Server(wrong)
+    sim = Simulation()
+    reactor = sim.host().reactor
+    port = reactor.listenTCP(7, serving.Server(echo))
+    Deferred.fromCoroutine(streams.open("tcp:127.0.0.1:7", reactor))
+    sim.run(until=sim.now + 1)
+    [record] = caplog.records
+    assert "has to be told its port by `listens`" in str(record.exc_info[1])
+    port.stopListening()
+    sim.run(until=sim.now + 1)
+
+
+def test_what_a_handler_raises_when_it_is_cancelled_is_told_as_ever(caplog: Any) -> None:
+    async def handler(stream: ByteStream) -> None:
+        try:
+            await Deferred()
+        finally:
+            raise ZeroDivisionError("in its clean-up")
+
+    scene = Scene(handler)
+
+    async def main() -> None:
+        stream = await scene.open()
+        await scene.wait(1)
+        await scene.server.stop()
+        with pytest.raises(ConnectionClosed):
+            await stream.read()
+
+    scene.run(main())
+    [record] = caplog.records
+    assert isinstance(record.exc_info[1], ZeroDivisionError)
+    assert "connection 2" in record.getMessage()
+
+
+def test_a_handler_that_asks_is_told_of_a_drain_and_ends_by_itself() -> None:
+    async def handler(stream: ByteStream) -> None:
+        while not stream.isDraining:
+            asked: Deferred[Any] = Deferred.fromCoroutine(stream.readUntil())
+            which, line = await defer.race([asked, stream.whenDraining()])
+            if which == 0:
+                await stream.write(line)
+        await stream.whenDraining()
+        await stream.write(b"bye\n")
+
+    scene = Scene(handler)
+
+    async def main() -> tuple[Any, float]:
+        stream = await scene.open()
+        await stream.write(b"hello\n")
+        assert await stream.readUntil() == b"hello\n"
+        start = scene.sim.now
+        draining = scene.server.port.drain(60)
+        assert await stream.read() == b"bye\n"
+        assert await stream.read() == b""
+        await stream.close()
+        return await draining, scene.sim.now - start
+
+    drained, seconds = scene.run(main())
+    assert (drained.ended, drained.aborted) == (1, 0)
+    assert seconds < 1
+    scene.sim.runUntilIdle()
+    scene.sim.checkAtRest()
+
+
+def test_whenDraining_fires_at_the_end_of_the_connection_too_and_can_be_cancelled() -> None:
+    scene = Scene(echo)
+
+    async def main() -> None:
+        stream = await scene.open()
+        told, cancelled = stream.whenDraining(), stream.whenDraining()
+        cancelled.addErrback(lambda failure: failure.trap(defer.CancelledError))
+        cancelled.cancel()
+        assert not told.called
+        await stream.close()
+        assert told.called and stream.whenDraining().called
+        assert not stream.isDraining
+
+    scene.run(main())
 
 
 def test_at_the_reactor_s_shutdown_each_handler_is_cancelled() -> None:
