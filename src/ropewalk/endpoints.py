@@ -244,10 +244,27 @@ class WrappedClientEndpoint:
         return self.endpoint.reactor  # type: ignore[attr-defined]
 
     def connect(self, protocolFactory: Any, /) -> Deferred[Any]:
-        """Connect through the layer. Returns: a Deferred of the user's own protocol. Fails: as the inner endpoint."""
-        outer = self.layer(protocolFactory)
+        """Connect through the layer.
+
+        Returns: a Deferred of the user's own protocol.
+        Fails:   as the inner endpoint; with what the layer raises; TypeError if that makes no factory, or its protocols
+                 have no wrappedProtocol: the connection is then aborted.
+        """
+        try:
+            outer = _wrapped(self.layer, protocolFactory)
+            layers = _layers(outer, protocolFactory)
+        except Exception as exc:
+            return fail(exc)
         connected: Deferred[Any] = self.endpoint.connect(outer)
-        return connected.addCallback(_inside, _layers(outer, protocolFactory))
+        return connected.addCallback(_inside, layers)
+
+
+def _wrapped(layer: Layer, factory: Any) -> Any:
+    """The factory that a layer makes. Raises: TypeError if it is none."""
+    outer = layer(factory)
+    if isinstance(outer, type) or not hasattr(outer, "buildProtocol"):
+        raise TypeError(f"the layer {layer!r} must return a factory, with buildProtocol, not {outer!r}")
+    return outer
 
 
 def _layers(outer: Any, inside: Any) -> int:
@@ -260,9 +277,19 @@ def _layers(outer: Any, inside: Any) -> int:
     return count
 
 
-def _inside(protocol: Any, layers: int) -> Any:
+def _inside(outermost: Any, layers: int) -> Any:
+    """The protocol so many layers inside. Raises: TypeError if a layer does not show it, and aborts the connection."""
+    protocol = outermost
     for _ in range(layers):
-        protocol = protocol.wrappedProtocol
+        outer, protocol = protocol, getattr(protocol, "wrappedProtocol", None)
+        if protocol is None:
+            # Why: nobody is given the protocol, so nobody could close it.
+            transport = getattr(outermost, "transport", None)
+            if transport is not None:
+                transport.abortConnection()
+            raise TypeError(
+                f"{outer!r} has no wrappedProtocol; a layer's protocol must have the one inside it by that name"
+            )
     return protocol
 
 
@@ -274,8 +301,15 @@ class WrappedServerEndpoint:
         self.layer = layer
 
     def listen(self, protocolFactory: Any, /) -> Deferred[Any]:
-        """Listen through the layer. Returns, Fails: as the inner endpoint."""
-        return self.endpoint.listen(self.layer(protocolFactory))
+        """Listen through the layer.
+
+        Returns: as the inner endpoint. Fails: as that; with what the layer raises; TypeError if it makes no factory.
+        """
+        try:
+            outer = _wrapped(self.layer, protocolFactory)
+        except Exception as exc:
+            return fail(exc)
+        return self.endpoint.listen(outer)
 
 
 # ---- descriptions ---------------------------------------------------------------------------------------------

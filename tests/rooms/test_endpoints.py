@@ -27,6 +27,7 @@ from ropewalk.endpoints import (
 )
 from ropewalk.error import (
     CannotListenError,
+    ConnectionAborted,
     ConnectingCancelledError,
     ConnectionDone,
     ConnectionRefusedError,
@@ -420,6 +421,68 @@ def test_a_user_s_own_factory_may_be_a_layer_too() -> None:
     sim.run(until=sim.now + 1)
     [protocol] = found
     assert isinstance(protocol, ProtocolWrapper) and protocol.wrappedProtocol is notes.protocol_made
+
+
+class Hiding(Upper):
+    """A layer's protocol that keeps the one inside under another name."""
+
+    def __init__(self, inner: Any) -> None:
+        self.kept = inner
+
+    def connectionMade(self) -> None:
+        self.kept.makeConnection(self)
+
+    def connectionLost(self, reason: Any) -> None:
+        self.kept.connectionLost(reason)
+
+    def __repr__(self) -> str:
+        return "<Hiding>"
+
+
+class Hidings(Uppers):
+    def buildProtocol(self, addr: Any) -> Any:
+        return Hiding(self.inner.buildProtocol(addr))
+
+
+@pytest.mark.parametrize("layer", [Hidings, lambda factory: Idle(Hidings(factory), 60)])
+def test_a_layer_whose_protocol_has_no_wrappedProtocol_is_told_and_leaves_no_connection(layer: Any) -> None:
+    sim, server, client = world()
+    [port] = outcome(TCP4ServerEndpoint(server.reactor, 7).listen(Notes()))
+    notes = Notes()
+    inner = HostnameEndpoint(client.reactor, "server", 7)
+    found = outcome(WrappedClientEndpoint(inner, layer).connect(notes))
+    sim.run(until=sim.now + 5)
+    assert type(found[0].value) is TypeError
+    assert str(found[0].value).startswith("<Hiding> has no wrappedProtocol")
+    assert type(notes.protocol_made.reason) is ConnectionAborted
+    port.stopListening()
+    sim.runUntilIdle()
+    sim.checkAtRest()
+
+
+def broken_layer(factory: Any) -> Any:
+    raise ZeroDivisionError("no layer today")
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "said"),
+    [
+        (broken_layer, ZeroDivisionError, "no layer today"),
+        (lambda factory: None, TypeError, "must return a factory, with buildProtocol, not None"),
+        (lambda factory: Idle, TypeError, "must return a factory, with buildProtocol, not <class"),
+    ],
+)
+def test_a_layer_that_makes_no_factory_is_a_failure_not_an_exception(
+    layer: Any, kind: type[Exception], said: str
+) -> None:
+    _, server, client = world()
+    inner = HostnameEndpoint(client.reactor, "server", 7)
+    for failed in (
+        outcome(WrappedClientEndpoint(inner, layer).connect(Notes())),
+        outcome(WrappedServerEndpoint(TCP4ServerEndpoint(server.reactor, 7), layer).listen(Notes())),
+    ):
+        assert type(failed[0].value) is kind
+        assert said in str(failed[0].value)
 
 
 def test_it_has_the_reactor_of_the_inner_one_if_that_has_one() -> None:
