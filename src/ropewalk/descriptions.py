@@ -18,7 +18,7 @@ __all__ = ["Parts", "quoted"]
 
 T = TypeVar("T")
 # What "no limit" is called where a number of seconds is expected.
-_NEVER = ("none", "never", "")
+_NEVER = ("none", "never")
 
 
 def quoted(value: str) -> str:
@@ -81,14 +81,15 @@ class Parts:
             return int(text)
         raise self.wrong(f"{name} must be a whole number from {least} to {most}, not {text!r}")
 
-    def seconds(self, name: str, default: float | None) -> float | None:
-        """A number of seconds above 0; "never" is None."""
+    def seconds(self, name: str, default: float | None, never: bool = True) -> float | None:
+        """A number of seconds above 0; "never" is None, unless there must be a limit."""
         if name not in self.names:
             return default
         text = self.text(name)
-        if text.lower() in _NEVER:
+        if never and text.lower() in _NEVER:
             return None
-        return self.parsed(name, text, _positive, "a number of seconds above 0, or never")
+        right = "a number of seconds above 0, or never" if never else "a number of seconds above 0"
+        return self.parsed(name, text, _positive, right)
 
     def parsed(self, name: str, text: str, parse: Callable[[str], T], right: str) -> T:
         """What a function makes of a value; `right` says what it accepts."""

@@ -176,11 +176,12 @@ class TCP4ServerEndpoint:
 
     Args:   port: 0 to 65535, 0 for any free one, or a service name.
             backlog: connections the kernel keeps waiting; None for the most it allows.
-            interface: an address of this host; "" for all IPv4 ones.
+            interface: an IPv4 address of this host; "" for all of them.
             options: what each connection is told.
     """
 
     everywhere = ""
+    family = "IPv4"
 
     def __init__(
         self,
@@ -193,7 +194,8 @@ class TCP4ServerEndpoint:
         self.reactor = reactor
         self.port = port
         self.backlog = backlog
-        self.interface = self.everywhere if interface is None else interface
+        # Why "" too: it says all addresses, and without this it would be all those of IPv4.
+        self.interface = interface or self.everywhere
         self.options = options
 
     def listen(self, protocolFactory: Any, /) -> Deferred[IListeningPort]:
@@ -207,10 +209,22 @@ class TCP4ServerEndpoint:
         if self.backlog is not None:
             how["backlog"] = self.backlog
         try:
+            self._check_family()
             port = self.reactor.listenTCP(self.port, protocolFactory, interface=self.interface, **how)
         except Exception as exc:
             return fail(exc)
         return succeed(port)
+
+    def _check_family(self) -> None:
+        """Raises: ValueError for an address of the other family. Anything else is for `listenTCP` to judge."""
+        if not isinstance(self.interface, str) or self.interface == self.everywhere:
+            return
+        try:
+            family = _family(self.interface)
+        except ValueError:
+            return
+        if family != self.family:
+            raise ValueError(f"interface must be an {self.family} address, not {self.interface!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.interface}:{self.port}>"
@@ -220,6 +234,7 @@ class TCP6ServerEndpoint(TCP4ServerEndpoint):
     """A TCP port of this host; without an interface on all its IPv6 addresses."""
 
     everywhere = "::"
+    family = "IPv6"
 
 
 # ---- one over another -----------------------------------------------------------------------------------------
@@ -318,27 +333,55 @@ class WrappedServerEndpoint:
 def _tcp_client(kind: type[HostnameEndpoint]) -> Callable[[Any, Parts], HostnameEndpoint]:
     def parse(reactor: Any, parts: Parts) -> HostnameEndpoint:
         parts.order("host", "port")
-        host = parts.text("host")
+        host = parts.parsed("host", parts.text("host"), _some, "a name or an address")
         port = parts.number("port", 0, _MOST_PORT)
         timeout = parts.seconds("timeout", 30)
-        bind = parts.text("bindAddress", "") or None
-        delay = parts.seconds("attemptDelay", None)
+        bind = _address(parts, "bindAddress", kind.family) or None
+        delay = parts.seconds("attemptDelay", None, never=False)
         parts.end("host", "port", "timeout", "bindAddress", "attemptDelay")
         return kind(reactor, host, port, timeout, bind, delay)
 
     return parse
 
 
-def _tcp_server(kind: type[TCP4ServerEndpoint]) -> Callable[[Any, Parts], TCP4ServerEndpoint]:
+def _tcp_server(family: str | None) -> Callable[[Any, Parts], TCP4ServerEndpoint]:
     def parse(reactor: Any, parts: Parts) -> TCP4ServerEndpoint:
         parts.order("port", "interface", "backlog")
         port = parts.number("port", 0, _MOST_PORT)
-        interface = parts.text("interface", kind.everywhere)
+        interface = _address(parts, "interface", family)
         backlog = parts.number("backlog", 0, _MOST_BACKLOG) if "backlog" in parts.names else None
         parts.end("port", "interface", "backlog")
-        return kind(reactor, port, backlog, interface)
+        if family is None:
+            of_family = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
+        else:
+            of_family = TCP6ServerEndpoint if family == "IPv6" else TCP4ServerEndpoint
+        return of_family(reactor, port, backlog, interface or None)
 
     return parse
+
+
+def _some(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+def _family(address: str) -> str:
+    """Of which family an address is. Raises: ValueError if it is none."""
+    from ipaddress import ip_address  # Why here: most programs describe no local address.
+
+    return f"IPv{ip_address(address).version}"
+
+
+def _address(parts: Parts, name: str, family: str | None) -> str:
+    """A local address by name, "" if there is none. Why no host name: to look it up would block, or take another address."""
+
+    def right(text: str) -> str:
+        if text and _family(text) != (family or _family(text)):
+            raise ValueError
+        return text
+
+    return parts.parsed(name, parts.text(name, ""), right, f"an {family or 'IPv4 or IPv6'} address")
 
 
 _client_kinds: dict[str, Callable[[Any, Parts], IStreamClientEndpoint]] = {
@@ -348,9 +391,10 @@ _client_kinds: dict[str, Callable[[Any, Parts], IStreamClientEndpoint]] = {
     "tcp6": _tcp_client(TCP6ClientEndpoint),
 }
 _server_kinds: dict[str, Callable[[Any, Parts], IStreamServerEndpoint]] = {
-    "tcp": _tcp_server(TCP4ServerEndpoint),
-    "tcp4": _tcp_server(TCP4ServerEndpoint),
-    "tcp6": _tcp_server(TCP6ServerEndpoint),
+    # Why of both: in Twisted too "tcp:80:interface=\\:\\:" listens on IPv6.
+    "tcp": _tcp_server(None),
+    "tcp4": _tcp_server("IPv4"),
+    "tcp6": _tcp_server("IPv6"),
 }
 
 
@@ -373,7 +417,7 @@ def clientFromString(reactor: Any, description: str) -> Any:
 
     Args:    description: "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "host:…", each with timeout=SECONDS, bindAddress=ADDRESS and
                  attemptDelay=SECONDS; or of a kind that was registered, or that an installed package brings.
-    Raises:  ValueError naming the part that is wrong, and what would be right.
+    Raises:  ValueError naming the part that is wrong, and what would be right; or the entry point that cannot be loaded.
     Source:  endpoints.clientFromString; there "tcp:" is IPv4 only.
     """
     return _from_string(_client_kinds, _CLIENT_GROUP, reactor, description)
@@ -382,9 +426,9 @@ def clientFromString(reactor: Any, description: str) -> Any:
 def serverFromString(reactor: Any, description: str) -> Any:
     """The server endpoint that a text describes.
 
-    Args:    description: "tcp:PORT" or "tcp6:PORT", with interface=ADDRESS and backlog=NUMBER; or of another kind, as
-                 clientFromString has it.
-    Raises:  ValueError naming the part that is wrong, and what would be right.
+    Args:    description: "tcp:PORT", "tcp4:PORT" or "tcp6:PORT", with interface=ADDRESS and backlog=NUMBER; or of another
+                 kind, as clientFromString has it. "tcp:" takes an interface of either family, the others of theirs.
+    Raises:  ValueError, as clientFromString.
     Source:  endpoints.serverFromString.
     """
     return _from_string(_server_kinds, _SERVER_GROUP, reactor, description)
@@ -408,5 +452,11 @@ def _from_string(kinds: dict[str, Any], group: str, reactor: Any, description: s
         if entry is None:
             known = ", ".join(sorted({*kinds, *installed}))
             raise parts.wrong(f"there is no kind {parts.kind!r}; there are: {known}")
-        parse = entry.load()
+        try:
+            parse = entry.load()
+        except Exception as exc:
+            why = f"{type(exc).__name__}: {exc}"
+            raise parts.wrong(
+                f"the kind {parts.kind!r} cannot be loaded from its entry point {entry.value!r} in {group!r}: {why}"
+            ) from exc
     return parse(reactor, parts)

@@ -337,6 +337,16 @@ def test_listening_is_awaited_too(kind: Any, host: str) -> None:
     assert found[0].transport.getPeer().host == host
 
 
+@pytest.mark.parametrize(
+    ("kind", "interface", "right"),
+    [(TCP4ServerEndpoint, "::1", "IPv4"), (TCP4ServerEndpoint, "::", "IPv4"), (TCP6ServerEndpoint, "127.0.0.1", "IPv6")],
+)
+def test_an_interface_of_the_other_family_is_a_clear_failure(kind: Any, interface: str, right: str) -> None:
+    [failed] = outcome(kind(Simulation().host().reactor, 0, interface=interface).listen(Notes()))
+    assert type(failed.value) is ValueError
+    assert str(failed.value) == f"interface must be an {right} address, not {interface!r}"
+
+
 def test_what_cannot_be_listened_on_is_a_failure() -> None:
     reactor = Simulation().host().reactor
     reactor.listenTCP(7, Notes())
@@ -524,6 +534,18 @@ WRONG = {
     "tcp:example.org": "port is missing",
     "tcp:example.org:80:interface=1": "tcp knows no interface; it takes host, port, timeout, bindAddress, attemptDelay",
     "tcp:example.org:99999": "port must be a whole number from 0 to 65535, not '99999'",
+    "tcp::80": "host must be a name or an address, not ''",
+    "tcp:host=:port=80": "host must be a name or an address, not ''",
+    "tcp:example.org:80:bindAddress=notanip": "bindAddress must be an IPv4 or IPv6 address, not 'notanip'",
+    "tcp4:example.org:80:bindAddress=\\:\\:1": "bindAddress must be an IPv4 address, not '::1'",
+    "tcp6:example.org:80:bindAddress=10.0.0.1": "bindAddress must be an IPv6 address, not '10.0.0.1'",
+    "tcp:example.org:80:timeout=": "timeout must be a number of seconds above 0, or never, not ''",
+    "tcp:example.org:80:attemptDelay=never": "attemptDelay must be a number of seconds above 0, not 'never'",
+}
+WRONG_SERVERS = {
+    "tcp:80:interface=notanip": "interface must be an IPv4 or IPv6 address, not 'notanip'",
+    "tcp4:80:interface=\\:\\:1": "interface must be an IPv4 address, not '::1'",
+    "tcp6:80:interface=127.0.0.1": "interface must be an IPv6 address, not '127.0.0.1'",
 }
 
 
@@ -532,6 +554,38 @@ def test_a_wrong_description_says_what_would_be_right(text: str) -> None:
     with pytest.raises(ValueError, match="endpoint") as raised:
         clientFromString(object(), text)
     assert WRONG[text] in str(raised.value)
+
+
+@pytest.mark.parametrize("text", WRONG_SERVERS)
+def test_a_wrong_description_of_a_server_says_what_would_be_right(text: str) -> None:
+    with pytest.raises(ValueError, match="endpoint") as raised:
+        serverFromString(object(), text)
+    assert WRONG_SERVERS[text] in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "host"),
+    [
+        ("tcp:0", TCP4ServerEndpoint, "0.0.0.0"),
+        ("tcp:0:interface=", TCP4ServerEndpoint, "0.0.0.0"),
+        ("tcp:0:interface=\\:\\:", TCP6ServerEndpoint, "::"),
+        ("tcp:0:interface=\\:\\:1", TCP6ServerEndpoint, "::1"),
+        ("tcp6:0", TCP6ServerEndpoint, "::"),
+        ("tcp6:0:interface=", TCP6ServerEndpoint, "::"),
+    ],
+)
+def test_a_server_listens_on_what_its_description_says(text: str, kind: Any, host: str) -> None:
+    endpoint = serverFromString(Simulation().host().reactor, text)
+    assert type(endpoint) is kind
+    [port] = outcome(endpoint.listen(Notes()))
+    assert port.getHost().host == host
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp:example.org:80:bindAddress=\\:\\:1", "tcp6:example.org:80:bindAddress=fe80\\:\\:1%eth0"]
+)
+def test_a_local_address_may_be_of_IPv6(text: str) -> None:
+    assert ":" in clientFromString(object(), text).bindAddress[0]
 
 
 def test_kinds_can_be_registered_and_brought_by_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,3 +614,17 @@ def test_kinds_can_be_registered_and_brought_by_packages(monkeypatch: pytest.Mon
     assert clientFromString(1, "brought:speed=9") == ("brought", {"speed": "9"})
     with pytest.raises(ValueError, match="no kind 'brought'"):
         serverFromString(1, "brought:speed=9")
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"), [("ropewalk.endpoints:nothing", AttributeError), ("no_such_package:parse", ImportError)]
+)
+def test_a_kind_of_a_package_that_cannot_be_loaded_names_the_description_and_the_entry_point(
+    monkeypatch: pytest.MonkeyPatch, value: str, cause: type[Exception]
+) -> None:
+    entry = importlib.metadata.EntryPoint("pigeon", value, "ropewalk.client_endpoints")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    with pytest.raises(ValueError, match="endpoint 'pigeon:north': the kind 'pigeon' cannot be loaded") as raised:
+        clientFromString(object(), "pigeon:north")
+    assert repr(value) in str(raised.value)
+    assert isinstance(raised.value.__cause__, cause)
