@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ropewalk import TCPOptions
 from ropewalk.connecting import Connecting
 from ropewalk.defer import Deferred, fail, succeed
+from ropewalk.defer.making import born
 from ropewalk.descriptions import Parts, quoted
 from ropewalk.protocol import Factory
 
@@ -71,6 +72,14 @@ class IStreamServerEndpoint(Protocol):
 
     def listen(self, protocolFactory: Any, /) -> Deferred[Any]:
         """A Deferred of the Port, listening."""
+
+
+def checked_endpoint(endpoint: object, needed: str, example: str) -> None:
+    """Raises: TypeError unless it is an endpoint, which has that method; a class is none."""
+    if isinstance(endpoint, type) or not hasattr(endpoint, needed):
+        raise TypeError(
+            f"endpoint must be a description, as {example!r}, or an endpoint, with {needed}, not {endpoint!r}"
+        )
 
 
 # ---- connecting -----------------------------------------------------------------------------------------------
@@ -126,11 +135,12 @@ class HostnameEndpoint:
         # Why only then: a reactor that is not ours need not know of options.
         how: dict[str, Any] = {} if self.options is None else {"options": self.options}
         connecting: Connecting[Any] = Connecting(protocolFactory)
-        return connecting.start(
+        connected = connecting.start(
             lambda factory: self.reactor.connectTCP(
                 self.host, self.port, factory, timeout=self.timeout, bindAddress=self.bindAddress, **how
             )
         )
+        return born(connected)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -165,7 +175,7 @@ def connectProtocol(endpoint: IStreamClientEndpoint, protocol: P) -> Deferred[P]
 
     Returns: a Deferred of it. Source: endpoints.connectProtocol.
     """
-    return endpoint.connect(OneProtocol(protocol))
+    return born(endpoint.connect(OneProtocol(protocol)))
 
 
 # ---- listening ------------------------------------------------------------------------------------------------
@@ -212,7 +222,7 @@ class TCP4ServerEndpoint:
             self._check_family()
             port = self.reactor.listenTCP(self.port, protocolFactory, interface=self.interface, **how)
         except Exception as exc:
-            return fail(exc)
+            return born(fail(exc))
         return succeed(port)
 
     def _check_family(self) -> None:
@@ -269,9 +279,9 @@ class WrappedClientEndpoint:
             outer = _wrapped(self.layer, protocolFactory)
             layers = _layers(outer, protocolFactory)
         except Exception as exc:
-            return fail(exc)
+            return born(fail(exc))
         connected: Deferred[Any] = self.endpoint.connect(outer)
-        return connected.addCallback(_inside, layers)
+        return born(connected.addCallback(_inside, layers))
 
 
 def _wrapped(layer: Layer, factory: Any) -> Any:
@@ -323,8 +333,8 @@ class WrappedServerEndpoint:
         try:
             outer = _wrapped(self.layer, protocolFactory)
         except Exception as exc:
-            return fail(exc)
-        return self.endpoint.listen(outer)
+            return born(fail(exc))
+        return born(self.endpoint.listen(outer))
 
 
 # ---- descriptions ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib.metadata
+import sys
 import weakref
 from typing import Any
 
@@ -36,6 +37,8 @@ from ropewalk.error import (
     TimeoutError,
 )
 from ropewalk.policies import Idle, Lifetime, ProtocolWrapper, WrappingFactory
+from ropewalk.pool import Pool
+from ropewalk.service import ClientService
 from ropewalk.simulation import Host, Simulation
 from ropewalk.testing import simulate
 
@@ -324,6 +327,82 @@ def test_what_has_failed_or_ended_is_freed_without_the_collector() -> None:
         gc.enable()
 
 
+def refused_later(sim: Simulation, client: Host) -> Any:
+    return HostnameEndpoint(client.reactor, "server", 9).connect(Notes())
+
+
+def refused_at_once(sim: Simulation, client: Host) -> Any:
+    return HostnameEndpoint(client.reactor, "server", -9).connect(Notes())
+
+
+def refused_to_one_protocol(sim: Simulation, client: Host) -> Any:
+    return connectProtocol(HostnameEndpoint(client.reactor, "server", 9), Protocol())
+
+
+def refused_to_one_protocol_at_once(sim: Simulation, client: Host) -> Any:
+    return connectProtocol(HostnameEndpoint(client.reactor, "server", -9), Protocol())
+
+
+def refused_through_a_layer(sim: Simulation, client: Host) -> Any:
+    return WrappedClientEndpoint(HostnameEndpoint(client.reactor, "server", 9), WrappingFactory).connect(
+        Notes()
+    )
+
+
+def a_layer_that_raises(sim: Simulation, client: Host) -> Any:
+    return WrappedClientEndpoint(HostnameEndpoint(client.reactor, "server", 9), broken_layer).connect(Notes())
+
+
+def not_listening(sim: Simulation, client: Host) -> Any:
+    return TCP4ServerEndpoint(client.reactor, -7).listen(Notes())
+
+
+def not_listening_through_a_layer(sim: Simulation, client: Host) -> Any:
+    return WrappedServerEndpoint(TCP4ServerEndpoint(client.reactor, -7), WrappingFactory).listen(Notes())
+
+
+def refused_by_a_pool(sim: Simulation, client: Host) -> Any:
+    return Pool(HostnameEndpoint(client.reactor, "server", 9), Notes(), size=1).acquire()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        refused_later,
+        refused_at_once,
+        refused_to_one_protocol,
+        refused_to_one_protocol_at_once,
+        refused_through_a_layer,
+        a_layer_that_raises,
+        not_listening,
+        not_listening_through_a_layer,
+        refused_by_a_pool,
+    ],
+)
+def test_an_error_nobody_took_names_the_line_of_who_asked(asked: Any, reported: Any) -> None:
+    sim, _, client = world()
+    deferred = asked(sim, client)
+    sim.run(until=sim.now + 5)
+    line = asked.__code__.co_firstlineno + 1
+    del deferred
+    assert reported() == [f"Unhandled error in a Deferred made at {__file__}:{line}, in {asked.__name__}"]
+
+
+def test_an_error_of_whenConnected_that_nobody_took_names_the_line_of_who_asked(reported: Any) -> None:
+    sim, _, client = world()
+    service = ClientService(HostnameEndpoint(client.reactor, "server", 9), Notes())
+    service.startService()
+    waiting = service.whenConnected(failAfterFailures=1)
+    sim.run(until=sim.now + 5)
+    service.stopService()
+    del waiting
+    told = [text for text in reported() if text.startswith("Unhandled")]
+    line = sys._getframe().f_lineno - 5
+    assert told == [
+        f"Unhandled error in a Deferred made at {__file__}:{line}, in {sys._getframe().f_code.co_qualname}"
+    ]
+
+
 # ---- listening ------------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +418,11 @@ def test_listening_is_awaited_too(kind: Any, host: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "interface", "right"),
-    [(TCP4ServerEndpoint, "::1", "IPv4"), (TCP4ServerEndpoint, "::", "IPv4"), (TCP6ServerEndpoint, "127.0.0.1", "IPv6")],
+    [
+        (TCP4ServerEndpoint, "::1", "IPv4"),
+        (TCP4ServerEndpoint, "::", "IPv4"),
+        (TCP6ServerEndpoint, "127.0.0.1", "IPv6"),
+    ],
 )
 def test_an_interface_of_the_other_family_is_a_clear_failure(kind: Any, interface: str, right: str) -> None:
     [failed] = outcome(kind(Simulation().host().reactor, 0, interface=interface).listen(Notes()))
@@ -617,14 +700,17 @@ def test_kinds_can_be_registered_and_brought_by_packages(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("value", "cause"), [("ropewalk.endpoints:nothing", AttributeError), ("no_such_package:parse", ImportError)]
+    ("value", "cause"),
+    [("ropewalk.endpoints:nothing", AttributeError), ("no_such_package:parse", ImportError)],
 )
 def test_a_kind_of_a_package_that_cannot_be_loaded_names_the_description_and_the_entry_point(
     monkeypatch: pytest.MonkeyPatch, value: str, cause: type[Exception]
 ) -> None:
     entry = importlib.metadata.EntryPoint("pigeon", value, "ropewalk.client_endpoints")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
-    with pytest.raises(ValueError, match="endpoint 'pigeon:north': the kind 'pigeon' cannot be loaded") as raised:
+    with pytest.raises(
+        ValueError, match="endpoint 'pigeon:north': the kind 'pigeon' cannot be loaded"
+    ) as raised:
         clientFromString(object(), "pigeon:north")
     assert repr(value) in str(raised.value)
     assert isinstance(raised.value.__cause__, cause)
