@@ -28,8 +28,8 @@ from ropewalk.endpoints import (
 )
 from ropewalk.error import (
     CannotListenError,
-    ConnectionAborted,
     ConnectingCancelledError,
+    ConnectionAborted,
     ConnectionDone,
     ConnectionRefusedError,
     DNSLookupError,
