@@ -26,6 +26,13 @@ def quoted(value: str) -> str:
     return value.replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")
 
 
+def family_of(address: str) -> str:
+    """Its name: "IPv4" or "IPv6". Raises: ValueError if it is no address."""
+    from ipaddress import ip_address  # Why here: most programs describe no local address.
+
+    return f"IPv{ip_address(address).version}"
+
+
 class Parts:
     """The parts of one description.
 
@@ -73,6 +80,23 @@ class Parts:
         if value is None:
             raise self.wrong(f"{name} is missing, as in {name}=…")
         return value
+
+    def filled(self, name: str, right: str) -> str:
+        """A value that is not empty; `right` says what it should be."""
+        text = self.text(name)
+        if not text:
+            raise self.wrong(f"{name} must be {right}, not ''")
+        return text
+
+    def address(self, name: str, family: str | None) -> str:
+        """An IP address of a family, None for any; "" if it is not given. Why no host name: looking it up would block."""
+
+        def right(text: str) -> str:
+            if text and family_of(text) != (family or family_of(text)):
+                raise ValueError
+            return text
+
+        return self.parsed(name, self.text(name, ""), right, f"an {family or 'IPv4 or IPv6'} address")
 
     def number(self, name: str, least: int, most: int, default: int | None = None) -> int:
         """A whole number within bounds."""

@@ -24,7 +24,7 @@ from ropewalk import TCPOptions
 from ropewalk.connecting import Connecting
 from ropewalk.defer import Deferred, fail, succeed
 from ropewalk.defer.making import born
-from ropewalk.descriptions import Parts, quoted
+from ropewalk.descriptions import Parts, family_of, quoted
 from ropewalk.protocol import Factory
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class TCP4ServerEndpoint:
         if not isinstance(self.interface, str) or self.interface == self.everywhere:
             return
         try:
-            family = _family(self.interface)
+            family = family_of(self.interface)
         except ValueError:
             return
         if family != self.family:
@@ -343,10 +343,10 @@ class WrappedServerEndpoint:
 def _tcp_client(kind: type[HostnameEndpoint]) -> Callable[[Any, Parts], HostnameEndpoint]:
     def parse(reactor: Any, parts: Parts) -> HostnameEndpoint:
         parts.order("host", "port")
-        host = parts.parsed("host", parts.text("host"), _some, "a name or an address")
+        host = parts.filled("host", "a name or an address")
         port = parts.number("port", 0, _MOST_PORT)
         timeout = parts.seconds("timeout", 30)
-        bind = _address(parts, "bindAddress", kind.family) or None
+        bind = parts.address("bindAddress", kind.family) or None
         delay = parts.seconds("attemptDelay", None, never=False)
         parts.end("host", "port", "timeout", "bindAddress", "attemptDelay")
         return kind(reactor, host, port, timeout, bind, delay)
@@ -358,7 +358,7 @@ def _tcp_server(family: str | None) -> Callable[[Any, Parts], TCP4ServerEndpoint
     def parse(reactor: Any, parts: Parts) -> TCP4ServerEndpoint:
         parts.order("port", "interface", "backlog")
         port = parts.number("port", 0, _MOST_PORT)
-        interface = _address(parts, "interface", family)
+        interface = parts.address("interface", family)
         backlog = parts.number("backlog", 0, _MOST_BACKLOG) if "backlog" in parts.names else None
         parts.end("port", "interface", "backlog")
         if family is None:
@@ -368,30 +368,6 @@ def _tcp_server(family: str | None) -> Callable[[Any, Parts], TCP4ServerEndpoint
         return of_family(reactor, port, backlog, interface or None)
 
     return parse
-
-
-def _some(text: str) -> str:
-    if not text:
-        raise ValueError
-    return text
-
-
-def _family(address: str) -> str:
-    """Of which family an address is. Raises: ValueError if it is none."""
-    from ipaddress import ip_address  # Why here: most programs describe no local address.
-
-    return f"IPv{ip_address(address).version}"
-
-
-def _address(parts: Parts, name: str, family: str | None) -> str:
-    """A local address by name, "" if there is none. Why no host name: to look it up would block, or take another address."""
-
-    def right(text: str) -> str:
-        if text and _family(text) != (family or _family(text)):
-            raise ValueError
-        return text
-
-    return parts.parsed(name, parts.text(name, ""), right, f"an {family or 'IPv4 or IPv6'} address")
 
 
 _client_kinds: dict[str, Callable[[Any, Parts], IStreamClientEndpoint]] = {
