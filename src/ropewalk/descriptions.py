@@ -18,12 +18,19 @@ __all__ = ["Parts", "quoted"]
 
 T = TypeVar("T")
 # What "no limit" is called where a number of seconds is expected.
-_NEVER = ("none", "never", "")
+_NEVER = ("none", "never")
 
 
 def quoted(value: str) -> str:
     """The value with a backslash before what has a meaning in descriptions. Source: endpoints.quoteStringArgument."""
     return value.replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")
+
+
+def family_of(address: str) -> str:
+    """Its name: "IPv4" or "IPv6". Raises: ValueError if it is no address."""
+    from ipaddress import ip_address  # Why here: most programs describe no local address.
+
+    return f"IPv{ip_address(address).version}"
 
 
 class Parts:
@@ -74,6 +81,23 @@ class Parts:
             raise self.wrong(f"{name} is missing, as in {name}=…")
         return value
 
+    def filled(self, name: str, right: str) -> str:
+        """A value that is not empty; `right` says what it should be."""
+        text = self.text(name)
+        if not text:
+            raise self.wrong(f"{name} must be {right}, not ''")
+        return text
+
+    def address(self, name: str, family: str | None) -> str:
+        """An IP address of a family, None for any; "" if it is not given. Why no host name: looking it up would block."""
+
+        def right(text: str) -> str:
+            if text and family_of(text) != (family or family_of(text)):
+                raise ValueError
+            return text
+
+        return self.parsed(name, self.text(name, ""), right, f"an {family or 'IPv4 or IPv6'} address")
+
     def number(self, name: str, least: int, most: int, default: int | None = None) -> int:
         """A whole number within bounds."""
         text = self.text(name, None if default is None else str(default))
@@ -81,14 +105,15 @@ class Parts:
             return int(text)
         raise self.wrong(f"{name} must be a whole number from {least} to {most}, not {text!r}")
 
-    def seconds(self, name: str, default: float | None) -> float | None:
-        """A number of seconds above 0; "never" is None."""
+    def seconds(self, name: str, default: float | None, never: bool = True) -> float | None:
+        """A number of seconds above 0; "never" is None, unless there must be a limit."""
         if name not in self.names:
             return default
         text = self.text(name)
-        if text.lower() in _NEVER:
+        if never and text.lower() in _NEVER:
             return None
-        return self.parsed(name, text, _positive, "a number of seconds above 0, or never")
+        right = "a number of seconds above 0, or never" if never else "a number of seconds above 0"
+        return self.parsed(name, text, _positive, right)
 
     def parsed(self, name: str, text: str, parse: Callable[[str], T], right: str) -> T:
         """What a function makes of a value; `right` says what it accepts."""

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ropewalk import TCPOptions
 from ropewalk.connecting import Connecting
 from ropewalk.defer import Deferred, fail, succeed
-from ropewalk.descriptions import Parts, quoted
+from ropewalk.defer.making import born
+from ropewalk.descriptions import Parts, family_of, quoted
 from ropewalk.protocol import Factory
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ class IStreamServerEndpoint(Protocol):
 
     def listen(self, protocolFactory: Any, /) -> Deferred[Any]:
         """A Deferred of the Port, listening."""
+
+
+def checked_endpoint(endpoint: object, needed: str, example: str) -> None:
+    """Raises: TypeError unless it is an endpoint, which has that method; a class is none."""
+    if isinstance(endpoint, type) or not hasattr(endpoint, needed):
+        raise TypeError(
+            f"endpoint must be a description, as {example!r}, or an endpoint, with {needed}, not {endpoint!r}"
+        )
 
 
 # ---- connecting -----------------------------------------------------------------------------------------------
@@ -126,11 +135,12 @@ class HostnameEndpoint:
         # Why only then: a reactor that is not ours need not know of options.
         how: dict[str, Any] = {} if self.options is None else {"options": self.options}
         connecting: Connecting[Any] = Connecting(protocolFactory)
-        return connecting.start(
+        connected = connecting.start(
             lambda factory: self.reactor.connectTCP(
                 self.host, self.port, factory, timeout=self.timeout, bindAddress=self.bindAddress, **how
             )
         )
+        return born(connected)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.host}:{self.port}>"
@@ -165,7 +175,7 @@ def connectProtocol(endpoint: IStreamClientEndpoint, protocol: P) -> Deferred[P]
 
     Returns: a Deferred of it. Source: endpoints.connectProtocol.
     """
-    return endpoint.connect(OneProtocol(protocol))
+    return born(endpoint.connect(OneProtocol(protocol)))
 
 
 # ---- listening ------------------------------------------------------------------------------------------------
@@ -176,11 +186,12 @@ class TCP4ServerEndpoint:
 
     Args:   port: 0 to 65535, 0 for any free one, or a service name.
             backlog: connections the kernel keeps waiting; None for the most it allows.
-            interface: an address of this host; "" for all IPv4 ones.
+            interface: an IPv4 address of this host; "" for all of them.
             options: what each connection is told.
     """
 
     everywhere = ""
+    family = "IPv4"
 
     def __init__(
         self,
@@ -193,7 +204,8 @@ class TCP4ServerEndpoint:
         self.reactor = reactor
         self.port = port
         self.backlog = backlog
-        self.interface = self.everywhere if interface is None else interface
+        # Why "" too: it says all addresses, and without this it would be all those of IPv4.
+        self.interface = interface or self.everywhere
         self.options = options
 
     def listen(self, protocolFactory: Any, /) -> Deferred[IListeningPort]:
@@ -207,10 +219,22 @@ class TCP4ServerEndpoint:
         if self.backlog is not None:
             how["backlog"] = self.backlog
         try:
+            self._check_family()
             port = self.reactor.listenTCP(self.port, protocolFactory, interface=self.interface, **how)
         except Exception as exc:
-            return fail(exc)
+            return born(fail(exc))
         return succeed(port)
+
+    def _check_family(self) -> None:
+        """Raises: ValueError for an address of the other family. Anything else is for `listenTCP` to judge."""
+        if not isinstance(self.interface, str) or self.interface == self.everywhere:
+            return
+        try:
+            family = family_of(self.interface)
+        except ValueError:
+            return
+        if family != self.family:
+            raise ValueError(f"interface must be an {self.family} address, not {self.interface!r}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.interface}:{self.port}>"
@@ -220,6 +244,7 @@ class TCP6ServerEndpoint(TCP4ServerEndpoint):
     """A TCP port of this host; without an interface on all its IPv6 addresses."""
 
     everywhere = "::"
+    family = "IPv6"
 
 
 # ---- one over another -----------------------------------------------------------------------------------------
@@ -244,10 +269,27 @@ class WrappedClientEndpoint:
         return self.endpoint.reactor  # type: ignore[attr-defined]
 
     def connect(self, protocolFactory: Any, /) -> Deferred[Any]:
-        """Connect through the layer. Returns: a Deferred of the user's own protocol. Fails: as the inner endpoint."""
-        outer = self.layer(protocolFactory)
+        """Connect through the layer.
+
+        Returns: a Deferred of the user's own protocol.
+        Fails:   as the inner endpoint; with what the layer raises; TypeError if that makes no factory, or its protocols
+                 have no wrappedProtocol: the connection is then aborted.
+        """
+        try:
+            outer = _wrapped(self.layer, protocolFactory)
+            layers = _layers(outer, protocolFactory)
+        except Exception as exc:
+            return born(fail(exc))
         connected: Deferred[Any] = self.endpoint.connect(outer)
-        return connected.addCallback(_inside, _layers(outer, protocolFactory))
+        return born(connected.addCallback(_inside, layers))
+
+
+def _wrapped(layer: Layer, factory: Any) -> Any:
+    """The factory that a layer makes. Raises: TypeError if it is none."""
+    outer = layer(factory)
+    if isinstance(outer, type) or not hasattr(outer, "buildProtocol"):
+        raise TypeError(f"the layer {layer!r} must return a factory, with buildProtocol, not {outer!r}")
+    return outer
 
 
 def _layers(outer: Any, inside: Any) -> int:
@@ -260,9 +302,19 @@ def _layers(outer: Any, inside: Any) -> int:
     return count
 
 
-def _inside(protocol: Any, layers: int) -> Any:
+def _inside(outermost: Any, layers: int) -> Any:
+    """The protocol so many layers inside. Raises: TypeError if a layer does not show it, and aborts the connection."""
+    protocol = outermost
     for _ in range(layers):
-        protocol = protocol.wrappedProtocol
+        outer, protocol = protocol, getattr(protocol, "wrappedProtocol", None)
+        if protocol is None:
+            # Why: nobody is given the protocol, so nobody could close it.
+            transport = getattr(outermost, "transport", None)
+            if transport is not None:
+                transport.abortConnection()
+            raise TypeError(
+                f"{outer!r} has no wrappedProtocol; a layer's protocol must have the one inside it by that name"
+            )
     return protocol
 
 
@@ -274,8 +326,15 @@ class WrappedServerEndpoint:
         self.layer = layer
 
     def listen(self, protocolFactory: Any, /) -> Deferred[Any]:
-        """Listen through the layer. Returns, Fails: as the inner endpoint."""
-        return self.endpoint.listen(self.layer(protocolFactory))
+        """Listen through the layer.
+
+        Returns: as the inner endpoint. Fails: as that; with what the layer raises; TypeError if it makes no factory.
+        """
+        try:
+            outer = _wrapped(self.layer, protocolFactory)
+        except Exception as exc:
+            return born(fail(exc))
+        return born(self.endpoint.listen(outer))
 
 
 # ---- descriptions ---------------------------------------------------------------------------------------------
@@ -284,25 +343,29 @@ class WrappedServerEndpoint:
 def _tcp_client(kind: type[HostnameEndpoint]) -> Callable[[Any, Parts], HostnameEndpoint]:
     def parse(reactor: Any, parts: Parts) -> HostnameEndpoint:
         parts.order("host", "port")
-        host = parts.text("host")
+        host = parts.filled("host", "a name or an address")
         port = parts.number("port", 0, _MOST_PORT)
         timeout = parts.seconds("timeout", 30)
-        bind = parts.text("bindAddress", "") or None
-        delay = parts.seconds("attemptDelay", None)
+        bind = parts.address("bindAddress", kind.family) or None
+        delay = parts.seconds("attemptDelay", None, never=False)
         parts.end("host", "port", "timeout", "bindAddress", "attemptDelay")
         return kind(reactor, host, port, timeout, bind, delay)
 
     return parse
 
 
-def _tcp_server(kind: type[TCP4ServerEndpoint]) -> Callable[[Any, Parts], TCP4ServerEndpoint]:
+def _tcp_server(family: str | None) -> Callable[[Any, Parts], TCP4ServerEndpoint]:
     def parse(reactor: Any, parts: Parts) -> TCP4ServerEndpoint:
         parts.order("port", "interface", "backlog")
         port = parts.number("port", 0, _MOST_PORT)
-        interface = parts.text("interface", kind.everywhere)
+        interface = parts.address("interface", family)
         backlog = parts.number("backlog", 0, _MOST_BACKLOG) if "backlog" in parts.names else None
         parts.end("port", "interface", "backlog")
-        return kind(reactor, port, backlog, interface)
+        if family is None:
+            of_family = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
+        else:
+            of_family = TCP6ServerEndpoint if family == "IPv6" else TCP4ServerEndpoint
+        return of_family(reactor, port, backlog, interface or None)
 
     return parse
 
@@ -314,9 +377,10 @@ _client_kinds: dict[str, Callable[[Any, Parts], IStreamClientEndpoint]] = {
     "tcp6": _tcp_client(TCP6ClientEndpoint),
 }
 _server_kinds: dict[str, Callable[[Any, Parts], IStreamServerEndpoint]] = {
-    "tcp": _tcp_server(TCP4ServerEndpoint),
-    "tcp4": _tcp_server(TCP4ServerEndpoint),
-    "tcp6": _tcp_server(TCP6ServerEndpoint),
+    # Why of both: in Twisted too "tcp:80:interface=\\:\\:" listens on IPv6.
+    "tcp": _tcp_server(None),
+    "tcp4": _tcp_server("IPv4"),
+    "tcp6": _tcp_server("IPv6"),
 }
 
 
@@ -339,7 +403,7 @@ def clientFromString(reactor: Any, description: str) -> Any:
 
     Args:    description: "tcp:HOST:PORT", "tcp4:…", "tcp6:…", "host:…", each with timeout=SECONDS, bindAddress=ADDRESS and
                  attemptDelay=SECONDS; or of a kind that was registered, or that an installed package brings.
-    Raises:  ValueError naming the part that is wrong, and what would be right.
+    Raises:  ValueError naming the part that is wrong, and what would be right; or the entry point that cannot be loaded.
     Source:  endpoints.clientFromString; there "tcp:" is IPv4 only.
     """
     return _from_string(_client_kinds, _CLIENT_GROUP, reactor, description)
@@ -348,9 +412,9 @@ def clientFromString(reactor: Any, description: str) -> Any:
 def serverFromString(reactor: Any, description: str) -> Any:
     """The server endpoint that a text describes.
 
-    Args:    description: "tcp:PORT" or "tcp6:PORT", with interface=ADDRESS and backlog=NUMBER; or of another kind, as
-                 clientFromString has it.
-    Raises:  ValueError naming the part that is wrong, and what would be right.
+    Args:    description: "tcp:PORT", "tcp4:PORT" or "tcp6:PORT", with interface=ADDRESS and backlog=NUMBER; or of another
+                 kind, as clientFromString has it. "tcp:" takes an interface of either family, the others of theirs.
+    Raises:  ValueError, as clientFromString.
     Source:  endpoints.serverFromString.
     """
     return _from_string(_server_kinds, _SERVER_GROUP, reactor, description)
@@ -374,5 +438,11 @@ def _from_string(kinds: dict[str, Any], group: str, reactor: Any, description: s
         if entry is None:
             known = ", ".join(sorted({*kinds, *installed}))
             raise parts.wrong(f"there is no kind {parts.kind!r}; there are: {known}")
-        parse = entry.load()
+        try:
+            parse = entry.load()
+        except Exception as exc:
+            why = f"{type(exc).__name__}: {exc}"
+            raise parts.wrong(
+                f"the kind {parts.kind!r} cannot be loaded from its entry point {entry.value!r} in {group!r}: {why}"
+            ) from exc
     return parse(reactor, parts)

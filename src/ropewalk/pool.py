@@ -30,6 +30,7 @@ from typing import Any
 
 from ropewalk.attempt import Attempt, clockOf
 from ropewalk.defer import Deferred, fail, succeed
+from ropewalk.defer.making import born
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
 from ropewalk.task.later import resultOf
@@ -167,7 +168,7 @@ class Pool:
         """
         if self._is_closed:
             return fail(PoolClosedError("the pool is closed"))
-        waiting: Deferred[Any] = Deferred(self._waiting.remove)
+        waiting: Deferred[Any] = born(Deferred(self._waiting.remove))
         self._waiting.append(waiting)
         self._serve()
         return waiting

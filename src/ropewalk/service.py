@@ -28,6 +28,7 @@ from typing import Any
 from ropewalk.attempt import Attempt, Prepare, clockOf
 from ropewalk.backoff import Backoff, backoffPolicy
 from ropewalk.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
+from ropewalk.defer.making import born
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
 
@@ -382,7 +383,7 @@ class ClientService(Service):
             return fail(CancelledError())
         if self._state is ClientState.CONNECTED and self._attempt is not None and self._attempt.is_open:
             return succeed(self._attempt.protocol)
-        waiting: Deferred[Any] = Deferred()
+        waiting: Deferred[Any] = born(Deferred())
         self._waiting.append((waiting, failAfterFailures))
         return waiting
 

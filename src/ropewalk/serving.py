@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ropewalk.defer import CancelledError, Deferred
-from ropewalk.endpoints import IStreamServerEndpoint, serverFromString
+from ropewalk.endpoints import IStreamServerEndpoint, checked_endpoint, serverFromString
 from ropewalk.failure import Failure
 from ropewalk.protocol import Factory
 from ropewalk.streams import BUFFER, ByteStream, Pipe, check, or_default
@@ -175,12 +175,14 @@ async def serve(
              buffer: bytes of each connection that wait to be read, above which the peer has to wait.
     Returns: the Server, listening; `await server.stop()` ends it. At the reactor's shutdown each handler is cancelled.
     Raises:  TypeError, ValueError; CannotListenError.
+    Raises:  ValueError; TypeError for what is no endpoint; CannotListenError.
     """
     check("limit", limit)
     check("buffer", buffer)
     where: Any = endpoint
     if isinstance(endpoint, str):
         where = serverFromString(or_default(reactor), endpoint)
+    checked_endpoint(where, "listen", "tcp:80")
     server = Server(handler, limit, buffer)
     server.listens(await where.listen(server))
     return server

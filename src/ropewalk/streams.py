@@ -26,6 +26,7 @@ from typing import Any, Self
 from ropewalk.defer import Deferred
 from ropewalk.endpoints import (
     IStreamClientEndpoint,
+    checked_endpoint,
     clientFromString,
 )
 from ropewalk.error import ConnectionClosed, ConnectionDone
@@ -372,12 +373,13 @@ async def open(
              reactor: for a description; None for that of `task.run` or `task.react`, else the default one.
              buffer: bytes that wait to be read, above which the peer has to wait.
     Returns: the stream, connected.
-    Raises:  ValueError for a description that makes no sense; what the endpoint fails with. Cancelling it gives all back.
+    Raises:  TypeError, ValueError for what is no endpoint, or a description that makes no sense; what the endpoint fails with. Cancelling it gives all back.
     """
     check("buffer", buffer)
     where: Any = endpoint
     if isinstance(endpoint, str):
         where = clientFromString(or_default(reactor), endpoint)
+    checked_endpoint(where, "connect", "tcp:example.org:80")
     pipe = await where.connect(Factory.forProtocol(lambda: Pipe(buffer=buffer)))
     stream: ByteStream | None = pipe.stream
     # Lost before anybody could wait for it: the stream that was there is gone with its protocol.

@@ -115,3 +115,39 @@ def test_the_rows_are_the_same(play: str) -> None:
         told.append(scene.rows)
     assert told[0] == told[1]
     assert len(told[0]) > 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("client", "tcp::80"),
+        ("client", "tcp:example.org:80:bindAddress=localhost"),
+        ("server", "tcp:80:interface=localhost"),
+        ("server", "tcp6:80:interface=127.0.0.1"),
+    ],
+)
+def test_D85_ours_refuses_descriptions_that_could_not_mean_what_they_say(kind: str, text: str) -> None:
+    reactor = Simulation().host().reactor
+    name = f"{kind}FromString"
+    assert getattr(twisted_endpoints, name)(reactor, text) is not None
+    with pytest.raises(ValueError, match=r"endpoint .* must be an? "):
+        getattr(our_endpoints, name)(reactor, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("tcp:0:interface=\\:\\:1", ["::1", "::1"]),
+        ("tcp:0:interface=\\:\\:", ["::", "::"]),
+        ("tcp:0:interface=", ["0.0.0.0", "0.0.0.0"]),
+        ("tcp6:0:interface=", ["0.0.0.0", "::"]),
+    ],
+)
+def test_D85_an_interface_of_IPv6_stays_valid_in_a_tcp_description(text: str, hosts: list[str]) -> None:
+    told: list[str] = []
+    for endpoints, protocol in ((twisted_endpoints, twisted_protocol), (our_endpoints, our_protocol)):
+        listening: Any = endpoints.serverFromString(Simulation().host().reactor, text).listen(
+            protocol.Factory()
+        )
+        listening.addCallback(lambda port: told.append(port.getHost().host))
+    assert told == hosts

@@ -61,6 +61,7 @@ WRONG = {
     "tcp:example.org:65536": "port must be a whole number from 0 to 65535, not '65536'",
     "tcp:example.org:²": "port must be a whole number from 0 to 65535, not '²'",
     "tcp:example.org:80:timeout=0": "timeout must be a number of seconds above 0, or never, not '0'",
+    "tcp:example.org:80:timeout=": "timeout must be a number of seconds above 0, or never, not ''",
     "tcp:example.org:80:timeout=nan": "timeout must be a number of seconds above 0, or never, not 'nan'",
     "tcp:example.org:80:timeuot=5": "tcp knows no timeuot; it takes host, port, timeout",
 }
@@ -80,10 +81,17 @@ def test_an_error_shows_the_description_the_part_and_what_would_be_right(text: s
 
 
 def test_never_is_no_limit() -> None:
-    for text in ("never", "None", ""):
+    for text in ("never", "None"):
         assert Parts(f"tcp:timeout={text}").seconds("timeout", 30) is None
     assert Parts("tcp").seconds("timeout", 30) == 30
     assert Parts("tcp:timeout=2.5").seconds("timeout", 30) == 2.5
+
+
+@pytest.mark.parametrize("text", ["never", "none", ""])
+def test_where_there_must_be_a_limit_never_is_refused_and_not_offered(text: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        Parts(f"tcp:attemptDelay={text}").seconds("attemptDelay", None, never=False)
+    assert str(raised.value).endswith(f"attemptDelay must be a number of seconds above 0, not {text!r}")
 
 
 def test_only_a_text_is_a_description() -> None:

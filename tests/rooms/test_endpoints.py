@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import importlib.metadata
+import sys
 import weakref
 from typing import Any
 
@@ -28,6 +29,7 @@ from ropewalk.endpoints import (
 from ropewalk.error import (
     CannotListenError,
     ConnectingCancelledError,
+    ConnectionAborted,
     ConnectionDone,
     ConnectionRefusedError,
     DNSLookupError,
@@ -35,6 +37,8 @@ from ropewalk.error import (
     TimeoutError,
 )
 from ropewalk.policies import Idle, Lifetime, ProtocolWrapper, WrappingFactory
+from ropewalk.pool import Pool
+from ropewalk.service import ClientService
 from ropewalk.simulation import Host, Simulation
 from ropewalk.testing import simulate
 
@@ -323,6 +327,82 @@ def test_what_has_failed_or_ended_is_freed_without_the_collector() -> None:
         gc.enable()
 
 
+def refused_later(sim: Simulation, client: Host) -> Any:
+    return HostnameEndpoint(client.reactor, "server", 9).connect(Notes())
+
+
+def refused_at_once(sim: Simulation, client: Host) -> Any:
+    return HostnameEndpoint(client.reactor, "server", -9).connect(Notes())
+
+
+def refused_to_one_protocol(sim: Simulation, client: Host) -> Any:
+    return connectProtocol(HostnameEndpoint(client.reactor, "server", 9), Protocol())
+
+
+def refused_to_one_protocol_at_once(sim: Simulation, client: Host) -> Any:
+    return connectProtocol(HostnameEndpoint(client.reactor, "server", -9), Protocol())
+
+
+def refused_through_a_layer(sim: Simulation, client: Host) -> Any:
+    return WrappedClientEndpoint(HostnameEndpoint(client.reactor, "server", 9), WrappingFactory).connect(
+        Notes()
+    )
+
+
+def a_layer_that_raises(sim: Simulation, client: Host) -> Any:
+    return WrappedClientEndpoint(HostnameEndpoint(client.reactor, "server", 9), broken_layer).connect(Notes())
+
+
+def not_listening(sim: Simulation, client: Host) -> Any:
+    return TCP4ServerEndpoint(client.reactor, -7).listen(Notes())
+
+
+def not_listening_through_a_layer(sim: Simulation, client: Host) -> Any:
+    return WrappedServerEndpoint(TCP4ServerEndpoint(client.reactor, -7), WrappingFactory).listen(Notes())
+
+
+def refused_by_a_pool(sim: Simulation, client: Host) -> Any:
+    return Pool(HostnameEndpoint(client.reactor, "server", 9), Notes(), size=1).acquire()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        refused_later,
+        refused_at_once,
+        refused_to_one_protocol,
+        refused_to_one_protocol_at_once,
+        refused_through_a_layer,
+        a_layer_that_raises,
+        not_listening,
+        not_listening_through_a_layer,
+        refused_by_a_pool,
+    ],
+)
+def test_an_error_nobody_took_names_the_line_of_who_asked(asked: Any, reported: Any) -> None:
+    sim, _, client = world()
+    deferred = asked(sim, client)
+    sim.run(until=sim.now + 5)
+    line = asked.__code__.co_firstlineno + 1
+    del deferred
+    assert reported() == [f"Unhandled error in a Deferred made at {__file__}:{line}, in {asked.__name__}"]
+
+
+def test_an_error_of_whenConnected_that_nobody_took_names_the_line_of_who_asked(reported: Any) -> None:
+    sim, _, client = world()
+    service = ClientService(HostnameEndpoint(client.reactor, "server", 9), Notes())
+    service.startService()
+    waiting = service.whenConnected(failAfterFailures=1)
+    sim.run(until=sim.now + 5)
+    service.stopService()
+    del waiting
+    told = [text for text in reported() if text.startswith("Unhandled")]
+    line = sys._getframe().f_lineno - 5
+    assert told == [
+        f"Unhandled error in a Deferred made at {__file__}:{line}, in {sys._getframe().f_code.co_qualname}"
+    ]
+
+
 # ---- listening ------------------------------------------------------------------------------------------------------
 
 
@@ -334,6 +414,20 @@ def test_listening_is_awaited_too(kind: Any, host: str) -> None:
     found = outcome(HostnameEndpoint(reactor, host, port.getHost().port).connect(Notes()))
     sim.run(until=sim.now + 5)
     assert found[0].transport.getPeer().host == host
+
+
+@pytest.mark.parametrize(
+    ("kind", "interface", "right"),
+    [
+        (TCP4ServerEndpoint, "::1", "IPv4"),
+        (TCP4ServerEndpoint, "::", "IPv4"),
+        (TCP6ServerEndpoint, "127.0.0.1", "IPv6"),
+    ],
+)
+def test_an_interface_of_the_other_family_is_a_clear_failure(kind: Any, interface: str, right: str) -> None:
+    [failed] = outcome(kind(Simulation().host().reactor, 0, interface=interface).listen(Notes()))
+    assert type(failed.value) is ValueError
+    assert str(failed.value) == f"interface must be an {right} address, not {interface!r}"
 
 
 def test_what_cannot_be_listened_on_is_a_failure() -> None:
@@ -422,6 +516,68 @@ def test_a_user_s_own_factory_may_be_a_layer_too() -> None:
     assert isinstance(protocol, ProtocolWrapper) and protocol.wrappedProtocol is notes.protocol_made
 
 
+class Hiding(Upper):
+    """A layer's protocol that keeps the one inside under another name."""
+
+    def __init__(self, inner: Any) -> None:
+        self.kept = inner
+
+    def connectionMade(self) -> None:
+        self.kept.makeConnection(self)
+
+    def connectionLost(self, reason: Any) -> None:
+        self.kept.connectionLost(reason)
+
+    def __repr__(self) -> str:
+        return "<Hiding>"
+
+
+class Hidings(Uppers):
+    def buildProtocol(self, addr: Any) -> Any:
+        return Hiding(self.inner.buildProtocol(addr))
+
+
+@pytest.mark.parametrize("layer", [Hidings, lambda factory: Idle(Hidings(factory), 60)])
+def test_a_layer_whose_protocol_has_no_wrappedProtocol_is_told_and_leaves_no_connection(layer: Any) -> None:
+    sim, server, client = world()
+    [port] = outcome(TCP4ServerEndpoint(server.reactor, 7).listen(Notes()))
+    notes = Notes()
+    inner = HostnameEndpoint(client.reactor, "server", 7)
+    found = outcome(WrappedClientEndpoint(inner, layer).connect(notes))
+    sim.run(until=sim.now + 5)
+    assert type(found[0].value) is TypeError
+    assert str(found[0].value).startswith("<Hiding> has no wrappedProtocol")
+    assert type(notes.protocol_made.reason) is ConnectionAborted
+    port.stopListening()
+    sim.runUntilIdle()
+    sim.checkAtRest()
+
+
+def broken_layer(factory: Any) -> Any:
+    raise ZeroDivisionError("no layer today")
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "said"),
+    [
+        (broken_layer, ZeroDivisionError, "no layer today"),
+        (lambda factory: None, TypeError, "must return a factory, with buildProtocol, not None"),
+        (lambda factory: Idle, TypeError, "must return a factory, with buildProtocol, not <class"),
+    ],
+)
+def test_a_layer_that_makes_no_factory_is_a_failure_not_an_exception(
+    layer: Any, kind: type[Exception], said: str
+) -> None:
+    _, server, client = world()
+    inner = HostnameEndpoint(client.reactor, "server", 7)
+    for failed in (
+        outcome(WrappedClientEndpoint(inner, layer).connect(Notes())),
+        outcome(WrappedServerEndpoint(TCP4ServerEndpoint(server.reactor, 7), layer).listen(Notes())),
+    ):
+        assert type(failed[0].value) is kind
+        assert said in str(failed[0].value)
+
+
 def test_it_has_the_reactor_of_the_inner_one_if_that_has_one() -> None:
     _, server, _ = world()
     inner = HostnameEndpoint(server.reactor, "server", 7)
@@ -461,6 +617,18 @@ WRONG = {
     "tcp:example.org": "port is missing",
     "tcp:example.org:80:interface=1": "tcp knows no interface; it takes host, port, timeout, bindAddress, attemptDelay",
     "tcp:example.org:99999": "port must be a whole number from 0 to 65535, not '99999'",
+    "tcp::80": "host must be a name or an address, not ''",
+    "tcp:host=:port=80": "host must be a name or an address, not ''",
+    "tcp:example.org:80:bindAddress=notanip": "bindAddress must be an IPv4 or IPv6 address, not 'notanip'",
+    "tcp4:example.org:80:bindAddress=\\:\\:1": "bindAddress must be an IPv4 address, not '::1'",
+    "tcp6:example.org:80:bindAddress=10.0.0.1": "bindAddress must be an IPv6 address, not '10.0.0.1'",
+    "tcp:example.org:80:timeout=": "timeout must be a number of seconds above 0, or never, not ''",
+    "tcp:example.org:80:attemptDelay=never": "attemptDelay must be a number of seconds above 0, not 'never'",
+}
+WRONG_SERVERS = {
+    "tcp:80:interface=notanip": "interface must be an IPv4 or IPv6 address, not 'notanip'",
+    "tcp4:80:interface=\\:\\:1": "interface must be an IPv4 address, not '::1'",
+    "tcp6:80:interface=127.0.0.1": "interface must be an IPv6 address, not '127.0.0.1'",
 }
 
 
@@ -469,6 +637,38 @@ def test_a_wrong_description_says_what_would_be_right(text: str) -> None:
     with pytest.raises(ValueError, match="endpoint") as raised:
         clientFromString(object(), text)
     assert WRONG[text] in str(raised.value)
+
+
+@pytest.mark.parametrize("text", WRONG_SERVERS)
+def test_a_wrong_description_of_a_server_says_what_would_be_right(text: str) -> None:
+    with pytest.raises(ValueError, match="endpoint") as raised:
+        serverFromString(object(), text)
+    assert WRONG_SERVERS[text] in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "host"),
+    [
+        ("tcp:0", TCP4ServerEndpoint, "0.0.0.0"),
+        ("tcp:0:interface=", TCP4ServerEndpoint, "0.0.0.0"),
+        ("tcp:0:interface=\\:\\:", TCP6ServerEndpoint, "::"),
+        ("tcp:0:interface=\\:\\:1", TCP6ServerEndpoint, "::1"),
+        ("tcp6:0", TCP6ServerEndpoint, "::"),
+        ("tcp6:0:interface=", TCP6ServerEndpoint, "::"),
+    ],
+)
+def test_a_server_listens_on_what_its_description_says(text: str, kind: Any, host: str) -> None:
+    endpoint = serverFromString(Simulation().host().reactor, text)
+    assert type(endpoint) is kind
+    [port] = outcome(endpoint.listen(Notes()))
+    assert port.getHost().host == host
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp:example.org:80:bindAddress=\\:\\:1", "tcp6:example.org:80:bindAddress=fe80\\:\\:1%eth0"]
+)
+def test_a_local_address_may_be_of_IPv6(text: str) -> None:
+    assert ":" in clientFromString(object(), text).bindAddress[0]
 
 
 def test_kinds_can_be_registered_and_brought_by_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,3 +697,20 @@ def test_kinds_can_be_registered_and_brought_by_packages(monkeypatch: pytest.Mon
     assert clientFromString(1, "brought:speed=9") == ("brought", {"speed": "9"})
     with pytest.raises(ValueError, match="no kind 'brought'"):
         serverFromString(1, "brought:speed=9")
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [("ropewalk.endpoints:nothing", AttributeError), ("no_such_package:parse", ImportError)],
+)
+def test_a_kind_of_a_package_that_cannot_be_loaded_names_the_description_and_the_entry_point(
+    monkeypatch: pytest.MonkeyPatch, value: str, cause: type[Exception]
+) -> None:
+    entry = importlib.metadata.EntryPoint("pigeon", value, "ropewalk.client_endpoints")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry])
+    with pytest.raises(
+        ValueError, match="endpoint 'pigeon:north': the kind 'pigeon' cannot be loaded"
+    ) as raised:
+        clientFromString(object(), "pigeon:north")
+    assert repr(value) in str(raised.value)
+    assert isinstance(raised.value.__cause__, cause)

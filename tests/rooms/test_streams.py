@@ -909,3 +909,18 @@ def test_a_stream_whose_error_was_raised_is_freed_without_the_garbage_collector(
     finally:
         gc.enable()
     scene.end()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"tcp:server:7", TCP4ServerEndpoint])
+def test_what_is_neither_a_description_nor_an_endpoint_is_a_TypeError_that_says_what_is_right(
+    wrong: Any,
+) -> None:
+    scene = Scene(lambda stream: stream.close())
+    asked = {
+        "connect": lambda: streams.open(wrong, scene.here.reactor),
+        "listen": lambda: serving.serve(lambda stream: stream.close(), wrong, scene.here.reactor),
+    }
+    for needed, ask in asked.items():
+        with pytest.raises(TypeError, match="endpoint must be a description, as 'tcp:") as raised:
+            scene.run(ask())
+        assert str(raised.value).endswith(f"or an endpoint, with {needed}, not {wrong!r}")

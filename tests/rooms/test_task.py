@@ -352,8 +352,9 @@ def test_what_is_not_running_can_be_neither_stopped_nor_reset_and_what_is_not_st
     for ask in (call.stop, call.reset):
         with pytest.raises(AssertionError, match="not running"):
             ask()
-    with pytest.raises(ValueError, match="0 or more"):
-        call.start(-1)
+    for wrong in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"the interval must be 0 or more seconds, not {wrong!r}"):
+            call.start(wrong)
     call.start(1)
     with pytest.raises(AssertionError, match="running already"):
         call.start(1)

@@ -35,6 +35,18 @@ def _fired(result: Any, frame: FrameType) -> Deferred[Any]:
     return deferred
 
 
+def born(made: Deferred[T]) -> Deferred[T]:
+    """The Deferred, counted as made where the function that calls this was called; also if it has failed already.
+
+    One that is not ours, as of an endpoint of Twisted's, is left as it is.
+    """
+    if isinstance(made, Deferred):
+        made._made_by(sys._getframe(2))
+        if made._unhandled is not None:
+            made._unhandled.birth = made._birth()
+    return made
+
+
 def succeed(result: T) -> Deferred[T]:
     """A Deferred that has this result already."""
     # hot: as Deferred.__init__ and callback, without the two calls (benchmarks, row "deferreds").

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from math import floor
+from math import floor, inf
 from typing import Any, Self
 
 from ropewalk.defer import Deferred, maybeDeferred
@@ -82,13 +82,14 @@ class LoopingCall:
         Args:     interval: seconds, 0 or more; 0 is once in each turn of the loop.
                   now: whether the first call is made at once; else after one interval.
         Returns:  a Deferred that fires with this object after `stop`, when no call is under way any more.
-        Raises:   AssertionError if it is running; ValueError for a negative interval.
+        Raises:   AssertionError if it is running; ValueError for a negative interval, infinity and nan.
         Fails:    with what the function raised, or its Deferred failed with; it is then not running any more.
         Order:    the first call is made before this returns.
         """
         if self.running:
             raise AssertionError(f"{self!r} is running already")
-        if interval < 0:
+        # Why so: nan is neither below 0 nor above it.
+        if not 0 <= interval < inf:
             raise ValueError(f"the interval must be 0 or more seconds, not {interval!r}")
         self.running = True
         deferred: Deferred[Self] = Deferred()
