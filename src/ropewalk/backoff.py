@@ -14,11 +14,24 @@ multiplied with the factor once by its code; ours is as the words say.
 
 from __future__ import annotations
 
+import logging
 import random as python_random
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 __all__ = ["Backoff", "backoffPolicy"]
+
+_log = logging.getLogger("ropewalk")
+
+
+def usable_seconds(seconds: object, what: str, least: float = 0.0) -> float:
+    """What a user's function gave. Raises: ValueError unless it is a finite number, and not below that."""
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if is_number and least <= seconds < inf and seconds != -inf:  # type: ignore[operator]
+        return seconds  # type: ignore[return-value]
+    bounds = "" if least == -inf else f", {least:g} or more"
+    raise ValueError(f"{what} must give a finite number of seconds{bounds}, not {seconds!r}")
 
 
 class Backoff:
@@ -27,8 +40,11 @@ class Backoff:
     def __init__(
         self, initialDelay: float, maxDelay: float, factor: float, jitter: Callable[[], float] | None
     ) -> None:
-        if initialDelay < 0 or maxDelay < 0 or factor < 1:
-            raise ValueError(f"no such back-off: {initialDelay=}, {maxDelay=}, {factor=}")
+        # Why so: what is no number compares with nothing.
+        if not (0 <= initialDelay < inf and 0 <= maxDelay < inf and 1 <= factor < inf):
+            raise ValueError(
+                f"no such back-off: {initialDelay=}, {maxDelay=}, {factor=}; delays are 0 or more, a factor 1 or more"
+            )
         self.initialDelay = initialDelay
         self.maxDelay = maxDelay
         self.factor = factor
@@ -52,7 +68,7 @@ class Backoff:
         """
         most = self.most(attempt)
         if self.jitter is not None:
-            return most + self.jitter()
+            return max(0.0, most + usable_seconds(self.jitter(), "jitter", -inf))
         least = 0.0 if attempt <= 1 else most / 2
         drawn: float = least + (most - least) * random.random()
         return drawn
@@ -67,11 +83,26 @@ def backoffPolicy(
     """A policy of retrying, for ClientService.
 
     Args:    initialDelay: seconds, the most of the first wait.
-             maxDelay: seconds, the most of any wait.
+             maxDelay: seconds, the most of any wait, a `jitter` of your own left aside.
              factor: by which a wait may grow over the one before; 1 at least.
-             jitter: seconds that are added to each wait, after the cap; None to draw each wait as this module says.
+             jitter: seconds that are added to each wait, also to one of `maxDelay`, as in Twisted; less than nothing is
+                 nothing. None to draw each wait as this module says.
     Returns: a callable: failures in a row, from 1, to seconds.
-    Raises:  ValueError for a negative delay, or a factor below 1.
+    Raises:  ValueError for a delay that is negative or no number, or a factor below 1.
     Source:  twisted.application.internet.backoffPolicy.
     """
     return Backoff(initialDelay, maxDelay, factor, jitter)
+
+
+def seconds_to_wait(policy: Callable[[int], float], failures: int, chance: Any) -> float:
+    """What a policy says after so many failures; what none may say is logged, and the usual policy asked instead.
+
+    Args: chance: has `random()`, for those policies that draw.
+    """
+    try:
+        if isinstance(policy, Backoff):
+            return policy.draw(failures, chance)
+        return usable_seconds(policy(failures), "a retry policy")
+    except Exception as exc:
+        _log.error("%r is of no use, and what waits does as backoffPolicy() says", policy, exc_info=exc)
+        return backoffPolicy().draw(failures, chance)

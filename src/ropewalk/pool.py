@@ -33,6 +33,7 @@ from ropewalk.defer import Deferred, fail, succeed
 from ropewalk.defer.making import born
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
+from ropewalk.policies.wrapping import checked_count, checked_seconds
 from ropewalk.task.later import resultOf
 
 __all__ = ["Pool", "PoolClosedError"]
@@ -126,9 +127,10 @@ class Pool:
             size: how many there are at most.
             idle: seconds after which one that nobody uses is closed; None for never.
             health: called with the protocol of an idle connection before it is used again; returns a bool, or an awaitable
-                of one. One that is refused, or about which health raises, is closed, and another takes its place.
+                of one. One that is refused, or about which health raises, is closed, and another takes its place. It holds
+                its place while it is asked: give an answer that may not come its time, as by `task.within`.
             clock: has `callLater`; None for the endpoint's reactor, or `task.currentReactor`.
-    Raises: ValueError for a size below 1.
+    Raises: TypeError, ValueError for a size, idle or health that cannot be one.
     """
 
     def __init__(
@@ -140,8 +142,11 @@ class Pool:
         health: Callable[[Any], object] | None = None,
         clock: Any = None,
     ) -> None:
-        if size < 1:
-            raise ValueError(f"a pool has one connection at least, not size={size!r}")
+        checked_count("size", size, "connections")
+        if idle is not None:
+            checked_seconds("idle", idle)
+        if health is not None and not callable(health):
+            raise TypeError(f"health must be callable or None, not {health!r}")
         self._endpoint = endpoint
         self._factory = factory
         self._size = size

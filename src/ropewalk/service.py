@@ -20,13 +20,14 @@ connecting that is followed by a start connects anew; a name taken already leave
 from __future__ import annotations
 
 import logging
+import random as python_random
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from ropewalk.attempt import Attempt, Prepare, clockOf
-from ropewalk.backoff import Backoff, backoffPolicy
+from ropewalk.backoff import backoffPolicy, seconds_to_wait
 from ropewalk.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from ropewalk.defer.making import born
 from ropewalk.failure import Failure
@@ -311,7 +312,7 @@ class ClientService(Service):
     Args:   endpoint: where to.
             factory: builds the protocol of each connection.
             retryPolicy: given the failures in a row (from 1; a loss is one too), says the seconds to wait; None for
-                `backoffPolicy()`.
+                `backoffPolicy()`, which also steps in, and that is logged, for one that raises or says no number.
             clock: has `callLater`; None for the endpoint's reactor, or `task.currentReactor`.
             prepareConnection: called with each protocol that is connected, before anybody else has it; may return an
                 awaitable. If that fails, or the connection is lost meanwhile, the attempt has failed, and is closed.
@@ -377,15 +378,22 @@ class ClientService(Service):
 
         Args:    failAfterFailures: give up after so many failed attempts from now on; None never to.
         Returns: a Deferred of the protocol, that has fired already when it is connected.
+        Raises:  ValueError for anything else than None or a whole number, 1 or more.
         Fails:   with the reason of the last of those attempts; CancelledError when the service is stopped.
         """
+        bears = failAfterFailures
+        if bears is not None and (isinstance(bears, bool) or not isinstance(bears, int) or bears < 1):
+            raise ValueError(f"failAfterFailures must be None or a whole number, 1 or more, not {bears!r}")
         if self._state is ClientState.STOPPED:
             return fail(CancelledError())
         if self._state is ClientState.CONNECTED and self._attempt is not None and self._attempt.is_open:
             return succeed(self._attempt.protocol)
-        waiting: Deferred[Any] = born(Deferred())
+        waiting: Deferred[Any] = born(Deferred(self._forget))
         self._waiting.append((waiting, failAfterFailures))
         return waiting
+
+    def _forget(self, cancelled: Deferred[Any]) -> None:
+        self._waiting = [row for row in self._waiting if row[0] is not cancelled]
 
     # ---- what an Attempt tells --------------------------------------------------------------------------------
 
@@ -394,7 +402,9 @@ class ClientService(Service):
         self._failures = 0
         waiting, self._waiting = self._waiting, []
         for each, _ in waiting:
-            each.callback(attempt.protocol)
+            # Why asked: one of them may have cancelled another.
+            if not each.called:
+                each.callback(attempt.protocol)
 
     def ended(self, attempt: Attempt, reason: Failure) -> None:
         self._attempt = None
@@ -429,11 +439,7 @@ class ClientService(Service):
     def _wait(self, reason: Failure) -> None:
         self._failures += 1
         clock = self._reactor()
-        policy, source = self._policy, getattr(clock, "random", None)
-        if isinstance(policy, Backoff) and source is not None:
-            seconds = policy.draw(self._failures, source)
-        else:
-            seconds = policy(self._failures)
+        seconds = seconds_to_wait(self._policy, self._failures, getattr(clock, "random", python_random))
         _log.debug(
             "%r tries again in %.3f s, after %d in vain: %r", self, seconds, self._failures, reason.value
         )
@@ -448,13 +454,15 @@ class ClientService(Service):
             else:
                 self._waiting.append((each, None if left is None else left - 1))
         for each in told:
-            each.errback(reason)
+            if not each.called:
+                each.errback(reason)
 
     def _stopped(self) -> None:
         waiting, self._waiting = self._waiting, []
         stopping, self._stopping = self._stopping, []
         for each, _ in waiting:
-            each.errback(CancelledError())
+            if not each.called:
+                each.errback(CancelledError())
         for stopped in stopping:
             stopped.callback(None)
 

@@ -40,7 +40,19 @@ def test_without_chance_it_is_twisteds_and_begins_with_the_initial_delay(seed: i
 
 
 def test_a_policy_that_would_hammer_is_refused() -> None:
+    nan = float("nan")
     wrongs: list[dict[str, Any]] = [{"initialDelay": -1}, {"maxDelay": -1}, {"factor": 0.5}]
+    wrongs += [
+        {name: wrong} for name in ("initialDelay", "maxDelay", "factor") for wrong in (nan, float("inf"))
+    ]
     for wrong in wrongs:
         with pytest.raises(ValueError, match="no such back-off"):
             backoffPolicy(**wrong)
+
+
+def test_a_jitter_may_shorten_a_wait_to_nothing_and_must_be_a_number() -> None:
+    assert backoffPolicy(1, 60, 1.5, lambda: -5.0)(3) == 0.0
+    for wrong in (float("nan"), float("-inf"), None, "1"):
+        policy = backoffPolicy(1, 60, 1.5, lambda wrong=wrong: wrong)  # type: ignore[misc]
+        with pytest.raises(ValueError, match=f"jitter must give a finite number of seconds, not {wrong!r}"):
+            policy(3)

@@ -350,11 +350,6 @@ def test_what_was_not_acquired_or_is_released_already_is_a_ValueError() -> None:
     ended(scene, pool)
 
 
-def test_a_pool_of_no_size_is_a_ValueError() -> None:
-    with pytest.raises(ValueError, match="size=0"):
-        pool_of(Scene(), size=0)
-
-
 def test_an_async_with_releases_and_after_an_exception_discards() -> None:
     scene = Scene()
     pool = pool_of(scene, size=1)
@@ -475,3 +470,21 @@ def test_without_a_clock_it_keeps_time_by_the_reactor_of_run() -> None:
     run(main())
     [(used, current)] = seen
     assert used is current
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"size": 0}, "size must be 1 of connections or more, not 0"),
+        ({"size": 1.5}, "size must be a whole number of connections, not 1.5"),
+        ({"idle": -1}, "idle must be a finite number of seconds above 0, not -1"),
+        ({"idle": float("nan")}, "idle must be a finite number of seconds above 0, not nan"),
+        ({"idle": "x"}, "idle must be a number of seconds, not 'x'"),
+        ({"health": 5}, "health must be callable or None, not 5"),
+    ],
+)
+def test_what_a_pool_cannot_have_is_refused_at_once(wrong: Any, said: str) -> None:
+    scene = Scene()
+    with pytest.raises((TypeError, ValueError), match=said):
+        Pool(scene.endpoint, scene.clients, **wrong)
+    scene.leave()

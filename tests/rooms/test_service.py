@@ -396,6 +396,56 @@ def test_every_wait_is_logged_with_its_reason(caplog: Any) -> None:
     scene.leave()
 
 
+@pytest.mark.parametrize(
+    "says",
+    [lambda n: -1, lambda n: None, lambda n: float("nan"), lambda n: True, lambda n: 1 / 0],
+    ids=["-1", "None", "nan", "True", "raises"],
+)
+def test_a_policy_that_is_of_no_use_is_told_and_the_service_lives_on(caplog: Any, says: Any) -> None:
+    scene = Scene(listens=False)
+    service = ClientService(scene.endpoint, scene.clients, retryPolicy=says)
+    service.startService()
+    found = outcome(service.whenConnected(3))
+    scene.go(200)
+    assert [type(each) for each in found] == [ConnectionRefusedError]
+    records = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert len(records) >= 3
+    assert "of no use" in records[0].getMessage()
+    assert outcome(service.stopService()) == [None]
+    scene.leave()
+
+
+@pytest.mark.parametrize("wrong", ["x", 0, -1, 1.5, True])
+def test_what_is_no_number_of_failures_is_refused_at_once(wrong: Any) -> None:
+    scene = Scene()
+    service = ClientService(scene.endpoint, scene.clients)
+    with pytest.raises(
+        ValueError, match=f"failAfterFailures must be None or a whole number, 1 or more, not {wrong!r}"
+    ):
+        service.whenConnected(wrong)
+    scene.leave()
+
+
+def test_who_gives_up_waiting_is_forgotten_and_one_who_cancels_another_does_no_harm() -> None:
+    scene = Scene(listens=False)
+    service = ClientService(scene.endpoint, scene.clients)
+    service.startService()
+    for _ in range(100):
+        given_up = service.whenConnected()
+        given_up.addErrback(lambda failure: failure.trap(CancelledError))
+        given_up.cancel()
+    assert service._waiting == []
+    first, second, third = (service.whenConnected(1) for _ in range(3))
+    found: list[Any] = []
+    first.addErrback(lambda failure: second.cancel())
+    second.addErrback(lambda failure: found.append(failure.type))
+    third.addErrback(lambda failure: found.append(failure.type))
+    scene.go(10)
+    assert found == [CancelledError, ConnectionRefusedError]
+    service.stopService()
+    scene.leave()
+
+
 def test_stopping_while_it_connects_leaves_nothing() -> None:
     scene = Scene()
     scene.sim.partition("server", "client")
