@@ -6,12 +6,12 @@
     ...
     await service.stopService()
 
-A MultiService starts its services in order, asks them to stop in the reverse order, and waits for all of them; one that fails
-to stop is told, and hinders no other.
+A MultiService starts its services in order, and stops them in the reverse order: each when the one after it has stopped, so
+that what others depend on outlives them. One that fails to stop is told, and hinders no other.
 
-StreamServerEndpointService listens while it runs. ClientService has one connection at a time. It is a small machine over attempts (attempt.py): each is told once when it is made
-and once when it is over, and between two of them is one timer, whose seconds a policy decides (backoff.py). It must never know
-what kind of endpoint it has, nor look at a connection by itself.
+StreamServerEndpointService listens while it runs. ClientService has one connection at a time. It is a small machine over
+attempts (attempt.py): each is told once when it is made and once when it is over, and between two of them is one timer, whose
+seconds a policy decides (backoff.py). It must never know what kind of endpoint it has, nor look at a connection by itself.
 
 Source: twisted.application.service and twisted.application.internet; their names and order. Different on purpose: a stop while
 connecting that is followed by a start connects anew; a name taken already leaves the service without that parent.
@@ -103,6 +103,9 @@ class MultiService(Service):
         # Those that have yet to be started, by the start under way; and what that gave out.
         self._to_start: list[Any] = []
         self._starting: Deferred[None] | None = None
+        # Those that have yet to be asked to stop; and who else waits for the stop under way, None if there is none.
+        self._to_stop: list[Any] = []
+        self._until_stopped: list[Deferred[list[tuple[bool, Any]]]] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.services)
@@ -114,7 +117,7 @@ class MultiService(Service):
     def startService(self) -> Deferred[None] | None:  # type: ignore[override]
         """Start all, in order. One whose startService gives something to await has started when that has ended.
 
-        Returns: a Deferred, if it has to wait for one of them: it ends when all have started.
+        Returns: a Deferred, if it has to wait for one of them, or for a stop: it ends when all have started.
         Raises:  what one of them raises; those after it are not started, and stopService stops those before it.
         Fails:   likewise, where it had to wait before.
         """
@@ -131,15 +134,17 @@ class MultiService(Service):
         return None
 
     async def _start_in_order(self, services: list[Any]) -> None:
-        while services:
-            started = services.pop(0).startService()
-            if isawaitable(started):
-                try:
+        try:
+            if self._until_stopped is not None:
+                await self._stopped()
+            while services:
+                started = services.pop(0).startService()
+                if isawaitable(started):
                     await started
-                except CancelledError:
-                    # Why asked: who is stopped while it starts calls that off.
-                    if services is self._to_start:
-                        raise
+        except CancelledError:
+            # Why asked: who is stopped while it starts calls that off.
+            if services is self._to_start:
+                raise
 
     def _call_start_off(self) -> None:
         self._to_start.clear()
@@ -149,15 +154,42 @@ class MultiService(Service):
             starting.cancel()
 
     def stopService(self) -> Deferred[list[tuple[bool, Any]]]:
-        """Ask all to stop, the last first.
+        """Stop all, the last first: each is asked when the one after it has stopped.
 
         Returns: a Deferred that fires when all have stopped, with (True, result) or (False, Failure) of each, the last
-                 first. It never fails: each error is logged.
+                 first. It never fails: each error is logged. Cancelling it gives up the one it waits for, and goes on.
+        Order:   a stop while one is under way asks none again, and has the same outcome; a start waits for its end.
         """
         super().stopService()
         self._call_start_off()
-        asked = [(each, maybeDeferred(each.stopService)) for each in reversed(self.services)]
-        return Deferred.fromCoroutine(_all_stopped(asked))
+        if self._until_stopped is not None:
+            return self._stopped()
+        self._until_stopped = []
+        self._to_stop = list(reversed(self.services))
+        return Deferred.fromCoroutine(self._stop_in_order())
+
+    async def _stop_in_order(self) -> list[tuple[bool, Any]]:
+        outcomes = []
+        try:
+            while self._to_stop:
+                each = self._to_stop.pop(0)
+                stopping = maybeDeferred(each.stopService)
+                outcomes.append(
+                    await stopping.addCallbacks(lambda result: (True, result), _told, errbackArgs=(each,))
+                )
+        finally:
+            # Why in any case: one may exit, or drop what it gave out; who waits must not wait for ever.
+            waiting, self._until_stopped = self._until_stopped or [], None
+            for waits in waiting:
+                waits.callback(list(outcomes))
+        return outcomes
+
+    def _stopped(self) -> Deferred[list[tuple[bool, Any]]]:
+        """For one who waits for the stop under way, and cannot call it off."""
+        assert self._until_stopped is not None
+        waits: Deferred[list[tuple[bool, Any]]] = Deferred()
+        self._until_stopped.append(waits)
+        return waits
 
     def getServiceNamed(self, name: str) -> Any:
         """The service of that name. Raises: KeyError."""
@@ -179,24 +211,18 @@ class MultiService(Service):
     def removeService(self, service: Any) -> Any:
         """For `disownServiceParent` of a service.
 
-        Returns: what its stopService returned, if this runs; else None.
+        Returns: what its stopService returned, if this runs, or stops and has not asked it yet; else None.
         Raises:  ValueError if it is not one of these.
         """
         self.services.remove(service)
+        is_to_stop = self.running or service in self._to_stop
+        if service in self._to_stop:
+            self._to_stop.remove(service)
         if service in self._to_start:
             self._to_start.remove(service)
         if service.name is not None:
             del self.namedServices[service.name]
-        return service.stopService() if self.running else None
-
-
-async def _all_stopped(asked: list[tuple[Any, Deferred[Any]]]) -> list[tuple[bool, Any]]:
-    # Why all at once: each may fail before its turn to be awaited, and an error that nobody takes would be logged twice.
-    outcomes = [
-        stopping.addCallbacks(lambda result: (True, result), _told, errbackArgs=(each,))
-        for each, stopping in asked
-    ]
-    return [await outcome for outcome in outcomes]
+        return service.stopService() if is_to_stop else None
 
 
 def _told(reason: Failure, service: Any) -> tuple[bool, Failure]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from twisted.application import internet as twisted_internet
 from twisted.application import service as twisted_service
+from twisted.internet import defer as twisted_defer
 from twisted.internet import endpoints as twisted_endpoints
 from twisted.internet import protocol as twisted_protocol
 from twisted.internet.interfaces import IDelayedCall
@@ -255,3 +256,31 @@ def test_D84_with_ours_a_service_that_starts_slowly_is_waited_for_and_a_port_tha
     assert outcomes[0] is None
     assert outcomes[1].result.check(CannotListenError)
     outcomes[1].addErrback(lambda _: None)
+
+
+def test_D84_with_ours_each_is_asked_to_stop_when_the_one_after_it_has_stopped() -> None:
+    told = []
+    for services, waits in ((twisted_service, twisted_defer.Deferred), (our_service, Deferred)):
+        rows: list[str] = []
+        slow: Any = waits()
+
+        class Noted(services.Service):  # type: ignore[name-defined]
+            def __init__(self, name: str, gives: Any, rows: list[str] = rows) -> None:
+                self.setName(name)
+                self.gives, self.rows = gives, rows
+
+            def stopService(self) -> Any:
+                super().stopService()
+                self.rows.append(f"stop {self.name}")
+                return self.gives
+
+        parent = services.MultiService()
+        for each in (Noted("a", None), Noted("b", slow)):
+            each.setServiceParent(parent)
+        parent.startService()
+        parent.stopService().addCallback(told_in(rows))
+        rows.append("--")
+        slow.callback("bye")
+        told.append(rows)
+    end = "stopped [(True, 'bye'), (True, None)]"
+    assert told == [["stop b", "stop a", "--", end], ["stop b", "--", "stop a", end]]

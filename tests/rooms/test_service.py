@@ -229,6 +229,109 @@ def test_the_parent_has_stopped_when_the_last_of_its_services_has() -> None:
     assert len(stopped) == 1
 
 
+def test_each_is_asked_to_stop_when_the_one_after_it_has_stopped() -> None:
+    rows: list[str] = []
+    slow: dict[str, Deferred[str]] = {"b": Deferred(), "c": Deferred()}
+    parent = whole(rows, **slow)
+    parent.startService()
+    del rows[:]
+    stopped = outcome(parent.stopService())
+    assert rows == ["stop c"]
+    slow["c"].callback("bye")
+    assert rows == ["stop c", "stop b"]
+    slow["b"].errback(OSError("no disk"))
+    assert rows == ["stop c", "stop b", "stop a"]
+    ((last, between, first),) = stopped
+    assert (last, between[0], between[1].type, first) == ((True, "bye"), False, OSError, (True, None))
+
+
+def test_a_stop_that_is_cancelled_gives_up_the_one_it_waits_for_and_asks_the_others() -> None:
+    rows: list[str] = []
+    parent = whole(rows, c=Deferred())
+    parent.startService()
+    stopping = parent.stopService()
+    stopped = outcome(stopping)
+    stopping.cancel()
+    assert rows[-3:] == ["stop c", "stop b", "stop a"]
+    assert [each[0] for each in stopped[0]] == [False, True, True]
+    assert stopped[0][0][1].type is CancelledError
+
+
+def test_who_asks_for_a_stop_that_is_under_way_gets_its_outcome_too() -> None:
+    rows: list[str] = []
+    slow: Deferred[str] = Deferred()
+    parent = whole(rows, c=slow)
+    parent.startService()
+    del rows[:]
+    first, given_up, second = (parent.stopService() for _ in range(3))
+    stopped = [outcome(each) for each in (first, given_up, second)]
+    given_up.cancel()
+    slow.callback("bye")
+    assert rows == ["stop c", "stop b", "stop a"]
+    assert [type(each) for each in stopped.pop(1)] == [CancelledError]
+    assert stopped == [[[(True, "bye"), (True, None), (True, None)]]] * 2
+
+
+@pytest.mark.parametrize("stopped_again", [False, True])
+def test_a_start_while_they_stop_begins_when_all_have_stopped(stopped_again: bool) -> None:
+    rows: list[str] = []
+    slow: Deferred[None] = Deferred()
+    parent = whole(rows, c=slow)
+    parent.startService()
+    del rows[:]
+    stopped = outcome(parent.stopService())
+    starting = parent.startService()
+    assert starting is not None
+    started = outcome(starting)
+    assert (rows, started) == (["stop c"], [])
+    if stopped_again:
+        parent.stopService()
+        assert started == [None]
+    slow.callback(None)
+    assert stopped == [[(True, None)] * 3] and started == [None]
+    assert rows == ["stop c", "stop b", "stop a"] + [f"start {name}" for name in "abc" if not stopped_again]
+    assert [each.running for each in (parent, *parent)] == [not stopped_again] * 4
+
+
+@pytest.mark.parametrize("how", ["exits", "drops"])
+def test_one_whose_stop_comes_to_no_end_hinders_no_later_start_and_stop(how: str) -> None:
+    def no_end() -> Any:
+        if how == "exits":
+            raise SystemExit(3)
+        return Deferred()
+
+    rows: list[str] = []
+    parent = whole(rows, c=no_end)
+    parent.startService()
+    if how == "exits":
+        with pytest.raises(SystemExit):
+            parent.stopService()
+    else:
+        parent.stopService()
+        gc.collect()
+    del rows[:]
+    parent.services[2].stops = None
+    assert parent.startService() is None
+    assert outcome(parent.stopService()) == [[(True, None)] * 3]
+    assert rows == [f"start {name}" for name in "abc"] + [f"stop {name}" for name in "cba"]
+
+
+def test_one_that_leaves_before_its_turn_to_stop_is_stopped_then_and_no_more() -> None:
+    rows: list[str] = []
+    slow: Deferred[None] = Deferred()
+    parent, other = whole(rows, c=slow, b="bye"), MultiService()
+    parent.startService()
+    other.startService()
+    stopped = outcome(parent.stopService())
+    leaving = parent.getServiceNamed("b")
+    assert leaving.disownServiceParent() == "bye"
+    leaving.setServiceParent(other)
+    slow.callback(None)
+    assert rows.count("stop b") == 1 and leaving.running
+    assert stopped == [[(True, None)] * 2]
+    assert leaving.disownServiceParent() == "bye"
+
+
 def test_one_that_fails_to_stop_is_told_and_the_others_are_stopped(caplog: Any) -> None:
     def broken() -> None:
         raise ZeroDivisionError
