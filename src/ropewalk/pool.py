@@ -40,6 +40,9 @@ __all__ = ["Pool", "PoolClosedError"]
 
 _log = logging.getLogger("ropewalk")
 
+# Seconds that a health check may take: as many as a connect has, which is what takes its place.
+_CHECK_SECONDS = 30.0
+
 
 class PoolClosedError(RuntimeError):
     """The pool is closed, and gives no connection any more."""
@@ -127,10 +130,11 @@ class Pool:
             size: how many there are at most.
             idle: seconds after which one that nobody uses is closed; None for never.
             health: called with the protocol of an idle connection before it is used again; returns a bool, or an awaitable
-                of one. One that is refused, or about which health raises, is closed, and another takes its place. It holds
-                its place while it is asked: give an answer that may not come its time, as by `task.within`.
+                of one. One that is refused, or about which health raises or has no answer after 30 s, is closed, and another
+                takes its place; `task.within` gives an answer less time than that.
             clock: has `callLater`; None for the endpoint's reactor, or `task.currentReactor`.
-    Raises: TypeError, ValueError for a size, idle or health that cannot be one.
+    Raises: TypeError, ValueError for a size that is no whole number, 1 or more; an idle time that is no finite number above 0;
+            a health that cannot be called.
     """
 
     def __init__(
@@ -142,15 +146,12 @@ class Pool:
         health: Callable[[Any], object] | None = None,
         clock: Any = None,
     ) -> None:
-        checked_count("size", size, "connections")
-        if idle is not None:
-            checked_seconds("idle", idle)
         if health is not None and not callable(health):
-            raise TypeError(f"health must be callable or None, not {health!r}")
+            raise TypeError(f"health must be callable, or None, not {health!r}")
         self._endpoint = endpoint
         self._factory = factory
-        self._size = size
-        self._idle_seconds = idle
+        self._size = checked_count("size", size, "connections")
+        self._idle_seconds = None if idle is None else checked_seconds("idle", idle)
         self._health = health
         self._clock = clock
         self._waiting: deque[Deferred[Any]] = deque()
@@ -259,10 +260,12 @@ class Pool:
             return
         pooled.step(PooledEvent.CHECK)
         self._coming += 1
-        checking = resultOf(self._health, pooled.attempt.protocol)
-        if not checking.called:
+        checking = resultOf(self._health, pooled.attempt.protocol).addBoth(self._checked, pooled)
+        # Why not by `called`: one that has fired may wait for another.
+        if pooled.state is PooledState.CHECKING:
             pooled.checking = checking
-        checking.addBoth(self._checked, pooled)
+            # Why not addTimeout: what is called off may go on all the same, and would keep the place.
+            pooled.timer = self._reactor().callLater(_CHECK_SECONDS, self._unanswered, pooled, checking)
 
     def _checked(self, healthy: object, pooled: Pooled) -> None:
         pooled.checking = None
@@ -277,6 +280,11 @@ class Pool:
             pooled.step(PooledEvent.CLOSE)
             pooled.attempt.cancel()
         self._serve()
+
+    def _unanswered(self, pooled: Pooled, checking: Deferred[Any]) -> None:
+        _log.debug("health of %r has no answer after %g s", pooled.attempt.protocol, _CHECK_SECONDS)
+        self._checked(False, pooled)
+        checking.cancel()
 
     def _made(self, pooled: Pooled) -> None:
         self._coming -= 1

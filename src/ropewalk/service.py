@@ -466,6 +466,8 @@ class ClientService(Service):
         self._failures += 1
         clock = self._reactor()
         seconds = seconds_to_wait(self._policy, self._failures, getattr(clock, "random", python_random))
+        if self._state is not ClientState.WAITING:
+            return  # Safe because: the policy has stopped us, or begun anew, which is its user's right.
         _log.debug(
             "%r tries again in %.3f s, after %d in vain: %r", self, seconds, self._failures, reason.value
         )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ropewalk import Deferred
-from ropewalk.defer import CancelledError
+from ropewalk.defer import CancelledError, succeed
 from ropewalk.error import ConnectionRefusedError, TimeoutError
 from ropewalk.pool import Pool, PoolClosedError
 from ropewalk.simulation import Simulation
@@ -273,6 +273,60 @@ def test_one_that_is_healthy_is_used_again() -> None:
     ended(scene, pool)
 
 
+@pytest.mark.parametrize("how", ["silent", "stubborn", "chained"])
+def test_one_whose_health_gives_no_answer_in_time_is_replaced(how: str) -> None:
+    scene = Scene()
+    called_off: list[str] = []
+
+    async def stubborn() -> bool:
+        for _ in range(2):
+            try:
+                await Deferred()
+            except CancelledError:
+                called_off.append(how)
+        return True
+
+    def silent() -> Deferred[bool]:
+        return Deferred(lambda _: called_off.append(how))
+
+    def chained() -> Deferred[bool]:
+        return succeed(None).addCallback(lambda _: silent())
+
+    kinds: dict[str, Any] = {"silent": silent, "stubborn": stubborn, "chained": chained}
+    pool = pool_of(scene, size=1, health=lambda protocol: kinds[how]())
+    (first,) = acquired(scene, pool)
+    pool.release(first)
+    waiting = outcome(pool.acquire())
+    scene.go(29.9)
+    assert (waiting, called_off, first.reason) == ([], [], None)
+    scene.go(1)
+    assert (waiting, called_off) == ([scene.clients.built[1]], [how])
+    assert first.reason is not None
+    pool.release(waiting[0])
+    ended(scene, pool)
+
+
+def test_a_check_that_answers_in_time_leaves_no_timer() -> None:
+    scene = Scene()
+    asked: list[Deferred[bool]] = []
+
+    def health(protocol: Any) -> Deferred[bool]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    pool = pool_of(scene, size=1, idle=None, health=health)
+    (first,) = acquired(scene, pool)
+    pool.release(first)
+    waiting = outcome(pool.acquire())
+    scene.go(29)
+    asked[0].callback(True)
+    assert waiting == [first]
+    scene.go(60)
+    assert first.reason is None
+    pool.release(first)
+    ended(scene, pool)
+
+
 @pytest.mark.parametrize("what", ["lost", "closed"])
 def test_one_that_ends_while_health_is_asked_leaves_no_waiter_behind(what: str) -> None:
     scene = Scene()
@@ -348,6 +402,29 @@ def test_what_was_not_acquired_or_is_released_already_is_a_ValueError() -> None:
         with pytest.raises(ValueError, match="released already"):
             wrong(first)
     ended(scene, pool)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "kind"),
+    [
+        ("size", 0, ValueError),
+        ("size", -1, ValueError),
+        ("size", 1.5, TypeError),
+        ("size", True, TypeError),
+        ("size", None, TypeError),
+        ("idle", 0, ValueError),
+        ("idle", -1, ValueError),
+        ("idle", float("nan"), ValueError),
+        ("idle", float("inf"), ValueError),
+        ("idle", "x", TypeError),
+        ("idle", True, TypeError),
+        ("health", "x", TypeError),
+        ("health", 0, TypeError),
+    ],
+)
+def test_an_argument_that_makes_no_pool_is_refused_by_its_name(name: str, wrong: Any, kind: Any) -> None:
+    with pytest.raises(kind, match=f"{name} must be .*not {wrong!r}"):
+        pool_of(Scene(), **{name: wrong})
 
 
 def test_an_async_with_releases_and_after_an_exception_discards() -> None:
@@ -470,21 +547,3 @@ def test_without_a_clock_it_keeps_time_by_the_reactor_of_run() -> None:
     run(main())
     [(used, current)] = seen
     assert used is current
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"size": 0}, "size must be 1 of connections or more, not 0"),
-        ({"size": 1.5}, "size must be a whole number of connections, not 1.5"),
-        ({"idle": -1}, "idle must be a finite number of seconds above 0, not -1"),
-        ({"idle": float("nan")}, "idle must be a finite number of seconds above 0, not nan"),
-        ({"idle": "x"}, "idle must be a number of seconds, not 'x'"),
-        ({"health": 5}, "health must be callable or None, not 5"),
-    ],
-)
-def test_what_a_pool_cannot_have_is_refused_at_once(wrong: Any, said: str) -> None:
-    scene = Scene()
-    with pytest.raises((TypeError, ValueError), match=said):
-        Pool(scene.endpoint, scene.clients, **wrong)
-    scene.leave()

@@ -518,6 +518,17 @@ def test_a_policy_that_is_of_no_use_is_told_and_the_service_lives_on(caplog: Any
     scene.leave()
 
 
+def test_a_policy_may_stop_its_own_service_and_nothing_is_left() -> None:
+    scene = Scene(listens=False)
+    service = ClientService(
+        scene.endpoint, scene.clients, retryPolicy=lambda n: service.stopService() and 1.0
+    )
+    service.startService()
+    scene.go(60)
+    assert (service.running, service._timer) == (False, None)
+    scene.leave()
+
+
 @pytest.mark.parametrize("wrong", ["x", 0, -1, 1.5, True])
 def test_what_is_no_number_of_failures_is_refused_at_once(wrong: Any) -> None:
     scene = Scene()
