@@ -519,10 +519,12 @@ def test_a_policy_that_is_of_no_use_is_told_and_the_service_lives_on(caplog: Any
 
 
 def test_a_policy_may_stop_its_own_service_and_nothing_is_left() -> None:
+    def gives_up(failures: int) -> float:
+        service.stopService()
+        return 1.0
+
     scene = Scene(listens=False)
-    service = ClientService(
-        scene.endpoint, scene.clients, retryPolicy=lambda n: service.stopService() and 1.0
-    )
+    service = ClientService(scene.endpoint, scene.clients, retryPolicy=gives_up)
     service.startService()
     scene.go(60)
     assert (service.running, service._timer) == (False, None)
