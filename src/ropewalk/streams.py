@@ -99,6 +99,8 @@ class ByteStream:
         while missing:
             try:
                 part = await self.read(missing)
+            except GeneratorExit:
+                raise  # Why: the coroutine was dropped, perhaps by the collector; nobody reads on, and nothing is to be touched.
             except BaseException:
                 self._give_back(b"".join(parts))
                 raise

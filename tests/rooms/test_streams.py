@@ -465,6 +465,29 @@ def test_a_readExactly_that_is_given_up_halfway_has_taken_nothing(how: str) -> N
     scene.end()
 
 
+def test_a_read_that_is_dropped_with_its_program_touches_nothing() -> None:
+    """Whatever it did would be told as "exception ignored", which is an error here."""
+    reading: list[Any] = []
+
+    async def handler(stream: ByteStream) -> None:
+        reading.append(stream)
+        await stream.readExactly(1_000_000)
+
+    scene = Scene(handler)
+
+    async def main() -> None:
+        stream = await scene.open()
+        await scene.wait(1)
+        stream.transport.write(bytes(100_000))
+        await scene.wait(5)
+        scene.there.crash()
+
+    scene.run(main())
+    reading.clear()
+    scene.__dict__.clear()
+    gc.collect()
+
+
 def test_what_is_given_back_counts_and_the_peer_has_to_wait() -> None:
     scene = Scene(says(b"x" * 150_000, b"x" * 150_000, pause=2))
 
