@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import random as python_random
 from collections.abc import Callable
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 __all__ = ["Backoff", "backoffPolicy"]
@@ -25,11 +25,11 @@ __all__ = ["Backoff", "backoffPolicy"]
 _log = logging.getLogger("ropewalk")
 
 
-def usable_seconds(seconds: object, what: str, least: float = 0.0) -> float:
+def usable_seconds(seconds: Any, what: str, least: float = 0.0) -> float:
     """What a user's function gave. Raises: ValueError unless it is a finite number, and not below that."""
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if is_number and least <= seconds < inf and seconds != -inf:  # type: ignore[operator]
-        return seconds  # type: ignore[return-value]
+    if is_number and isfinite(seconds) and seconds >= least:
+        return float(seconds)
     bounds = "" if least == -inf else f", {least:g} or more"
     raise ValueError(f"{what} must give a finite number of seconds{bounds}, not {seconds!r}")
 

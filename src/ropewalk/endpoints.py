@@ -361,10 +361,7 @@ def _tcp_server(family: str | None) -> Callable[[Any, Parts], TCP4ServerEndpoint
         interface = parts.address("interface", family)
         backlog = parts.number("backlog", 0, _MOST_BACKLOG) if "backlog" in parts.names else None
         parts.end("port", "interface", "backlog")
-        if family is None:
-            of_family = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
-        else:
-            of_family = TCP6ServerEndpoint if family == "IPv6" else TCP4ServerEndpoint
+        of_family = TCP6ServerEndpoint if family == "IPv6" or ":" in interface else TCP4ServerEndpoint
         return of_family(reactor, port, backlog, interface or None)
 
     return parse

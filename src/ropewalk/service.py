@@ -32,6 +32,7 @@ from ropewalk.defer import CancelledError, Deferred, fail, maybeDeferred, succee
 from ropewalk.defer.making import born
 from ropewalk.failure import Failure
 from ropewalk.machine import Table
+from ropewalk.policies.wrapping import checked_count
 
 __all__ = ["ClientService", "MultiService", "Service", "StreamServerEndpointService", "backoffPolicy"]
 
@@ -386,9 +387,10 @@ class ClientService(Service):
         was, attempt = self._state, self._attempt
         self._step(ClientEvent.STOP)
         if self._state is ClientState.STOPPED:
-            if was is ClientState.WAITING:
-                self._timer.cancel()
-                self._timer = None
+            # Why asked: there is none yet while the policy says how long to wait, and it may stop us just then.
+            timer, self._timer = self._timer, None
+            if timer is not None:
+                timer.cancel()
             self._stopped()
             return succeed(None)
         stopped: Deferred[None] = Deferred()
@@ -404,12 +406,11 @@ class ClientService(Service):
 
         Args:    failAfterFailures: give up after so many failed attempts from now on; None never to.
         Returns: a Deferred of the protocol, that has fired already when it is connected.
-        Raises:  ValueError for anything else than None or a whole number, 1 or more.
+        Raises:  TypeError, ValueError for anything else than None or a whole number, 1 or more.
         Fails:   with the reason of the last of those attempts; CancelledError when the service is stopped.
         """
-        bears = failAfterFailures
-        if bears is not None and (isinstance(bears, bool) or not isinstance(bears, int) or bears < 1):
-            raise ValueError(f"failAfterFailures must be None or a whole number, 1 or more, not {bears!r}")
+        if failAfterFailures is not None:
+            checked_count("failAfterFailures", failAfterFailures, "failures")
         if self._state is ClientState.STOPPED:
             return fail(CancelledError())
         if self._state is ClientState.CONNECTED and self._attempt is not None and self._attempt.is_open:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from itertools import chain
 from typing import Any
 
 from ropewalk.defer import CancelledError, Deferred
@@ -122,7 +123,7 @@ class Server(Factory[Any]):
             each[0].callback(None)
 
     def _has_ended_but_for(self, own: ByteStream | None) -> bool:
-        return all(stream is own for stream in (*self._running.values(), *self._open))
+        return all(stream is own for stream in chain(self._running.values(), self._open))
 
     def _tell(self, stream: ByteStream, result: Failure) -> None:
         """Log what a handler raised."""
@@ -174,7 +175,6 @@ async def serve(
              limit: how many handlers run at once; at the limit nothing is accepted.
              buffer: bytes of each connection that wait to be read, above which the peer has to wait.
     Returns: the Server, listening; `await server.stop()` ends it. At the reactor's shutdown each handler is cancelled.
-    Raises:  TypeError, ValueError; CannotListenError.
     Raises:  ValueError; TypeError for what is no endpoint; CannotListenError.
     """
     check("limit", limit)

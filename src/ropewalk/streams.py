@@ -195,8 +195,7 @@ class ByteStream:
         self._check_connected()
         if not self.transport.bytesBuffered:
             return
-        waiting: Deferred[None] = Deferred(self._room.remove)
-        self._room.append(waiting)
+        waiting = self._wait_in(self._room)
         if not self._is_registered:
             self._is_registered = True
             try:
@@ -225,10 +224,22 @@ class ByteStream:
     def stopProducing(self) -> None:
         """The transport's: the connection is over; `connectionLost` says why."""
 
+    def _wait_in(self, waiting: list[Deferred[None]]) -> Deferred[None]:
+        """One more of those who wait for the same; who is cancelled waits no more."""
+
+        def leave(cancelled: Deferred[None]) -> None:
+            # Why asked: one who is woken may cancel another who is about to be.
+            if cancelled in waiting:
+                waiting.remove(cancelled)
+
+        waiting.append(Deferred(leave))
+        return waiting[-1]
+
     def _wake(self, waiting: list[Deferred[None]]) -> None:
         woken, waiting[:] = waiting[:], []
         for each in woken:
-            each.callback(None)
+            if not each.called:
+                each.callback(None)
 
     # ---- ending -----------------------------------------------------------------------------------------------
 
@@ -240,9 +251,7 @@ class ByteStream:
         """Send what was written, end both sides, and wait until the connection is gone, whatever it ended with."""
         self.transport.loseConnection()
         if self._reason is None:
-            waiting: Deferred[None] = Deferred(self._lost.remove)
-            self._lost.append(waiting)
-            await waiting
+            await self._wait_in(self._lost)
 
     def whenDraining(self) -> Deferred[None]:
         """When its port begins to drain, or the connection has ended: finish what is under way, and begin nothing new.
@@ -251,8 +260,7 @@ class ByteStream:
                  a read.
         Source:  Port.drain, which waits until its connections end, and aborts them at its deadline.
         """
-        waiting: Deferred[None] = Deferred(self._draining.remove)
-        self._draining.append(waiting)
+        waiting = self._wait_in(self._draining)
         if self.isDraining or self._reason is not None:
             self._wake(self._draining)
         return waiting

@@ -64,7 +64,7 @@ class Guard(Meter):
 
     made_at = 0.0
     lost_at: float | None = None
-    is_made = is_shed = is_gone = False
+    is_made = is_shed = False
     # The transport's, which outlives the connection.
     number = 0
     peer = ""

@@ -5,8 +5,9 @@ Every guest speaks one small language. Asked is b"<number> <size>" and a line's 
 once and whole, whatever happened to connections, programs and machines; what was not may have been taken once, or not.
 
 On each host there is a server, and by chance visitors with streams of their own, a service with those who wait for its
-connection, and a pool with its users. Between them and their transports there are layers, by chance (layers.py). They leave when their reactor stops, or the world ends; then every coroutine and every
-Deferred has to end. When a host falls its guests are no more, and nothing is expected of them.
+connection, and a pool with its users. Between them and their transports there are layers, by chance (layers.py). They leave
+when their reactor stops, or the world ends; then every coroutine and every Deferred has to end. When a host falls its guests
+are no more, and nothing is expected of them.
 
 The judge is at the end of this file. What it never looks at is the inside of what is judged.
 """

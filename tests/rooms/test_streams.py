@@ -805,6 +805,21 @@ def test_a_handler_that_asks_is_told_of_a_drain_and_ends_by_itself() -> None:
     scene.sim.checkAtRest()
 
 
+def test_one_who_is_woken_may_cancel_another_who_waits_for_the_same() -> None:
+    scene = Scene(echo)
+
+    async def main() -> None:
+        stream = await scene.open()
+        first, second, third = (stream.whenDraining() for _ in range(3))
+        second.addErrback(lambda failure: failure.trap(defer.CancelledError))
+        first.addCallback(lambda _: second.cancel())
+        await stream.close()
+        assert second.result is defer.CancelledError
+        assert third.called
+
+    scene.run(main())
+
+
 def test_whenDraining_fires_at_the_end_of_the_connection_too_and_can_be_cancelled() -> None:
     scene = Scene(echo)
 

@@ -189,10 +189,8 @@ class RateLimitProtocol(ProtocolWrapper):
                 (call or self.callProtocol)(self.wrappedProtocol.dataReceived, piece)
                 if call is None:
                     self.stirInside(0)
-        except Exception:
-            raise
-        except BaseException:
-            # Why: SystemExit leaves the loop, which may run again; what is left comes then.
+        except (SystemExit, KeyboardInterrupt):
+            # Why: these leave the loop, which may run again; what is left comes then.
             self.clock.callLater(0, self._resumed)
             raise
         finally:
