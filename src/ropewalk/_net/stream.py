@@ -50,14 +50,20 @@ from ropewalk._net.flow import Flow
 from ropewalk._net.options import TCPOptions, check_limits, check_seconds, keep_alive_settings
 from ropewalk._net.outbox import Outbox
 from ropewalk._net.sides import (
+    ABORTING,
+    CLOSED,
+    CLOSING,
+    CONNECTED,
     JOINT,
     LIFE,
+    READ_ENDED,
+    READ_OPEN,
     READ_SIDE,
+    WRITE_FLUSHING,
+    WRITE_OPEN,
+    WRITE_SHUT,
     WRITE_SIDE,
-    ReadSide,
     StreamEvent,
-    StreamState,
-    WriteSide,
 )
 from ropewalk._system import FilePart
 from ropewalk.event import Ended, Step
@@ -160,9 +166,9 @@ class Stream:
         self._timer: Any = None
         self._verdict = PEER_CLOSED
         self.ended: Ended | None = None
-        self._read_side = ReadSide.OPEN
-        self._write_side = WriteSide.OPEN
-        self._life = StreamState.CONNECTED
+        self._read_side = READ_OPEN
+        self._write_side = WRITE_OPEN
+        self._life = CONNECTED
 
     # ---- beginning --------------------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Stream:
 
         Args: is_watched: whether the loop watches the descriptor already, for whoever connected it.
         """
-        if self._life is StreamState.CLOSED:
+        if self._life is CLOSED:
             return  # Safe because: buildProtocol closed it and turned the loop; the owner was told.
         loop = self._loop
         self.protocol = protocol
@@ -217,7 +223,7 @@ class Stream:
         self._received = received + size
         if not received and self._core.observers:
             self._core.report(self.number, Step.FIRST_BYTE)
-            if self._life is not StreamState.CONNECTED:
+            if self._life is not CONNECTED:
                 return  # Safe because: an observer closed it, and after that nothing is received.
         if size >= READ_SIZE:
             self._read_size = _READ_SIZE_MOST if size == self._read_size else READ_SIZE
@@ -251,9 +257,9 @@ class Stream:
         """Deal with all but plain readability; whether there may be something to read still."""
         if event & OUT:
             self._flush_slowly()
-            if self._life is StreamState.CLOSED:
+            if self._life is CLOSED:
                 return False
-        if self._in_due and not (self._reading and self._life is StreamState.CONNECTED):
+        if self._in_due and not (self._reading and self._life is CONNECTED):
             return False  # Safe because: its wish comes first, and what is still true then comes again.
         if self._mask > 0 and self._mask & IN:
             return event & (IN | ERR | HUP) != 0
@@ -264,9 +270,9 @@ class Stream:
     def _notice_end(self, event: int) -> None:
         """An error or a hang-up that no read will tell of. It cannot be masked, so it is acted upon now."""
         number = self._pending_error()
-        if number or event & ERR or self._write_side is not WriteSide.SHUT:
+        if number or event & ERR or self._write_side is not WRITE_SHUT:
             self._end(broken(OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET))))
-        elif self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
+        elif self._read_side is READ_OPEN and self._life is CONNECTED:
             # Both sides are shut, but what the peer sent is not read yet, since the user paused. Only a reset can still
             # come: out of the poller, kept alive here, until resumeProducing, or the end, which asks for it.
             self._core.open_ends[self] = None
@@ -275,7 +281,7 @@ class Stream:
             self._expected = _NO_EVENT
         else:
             # Why not always PEER_CLOSED: we may have asked to close first, and waited for a producer.
-            self._end(self._verdict if self._life is StreamState.CLOSING else PEER_CLOSED)
+            self._end(self._verdict if self._life is CLOSING else PEER_CLOSED)
 
     def _pending_error(self) -> int:
         """The errno that the kernel keeps for this socket, 0 for none; asking for it forgets it."""
@@ -304,19 +310,19 @@ class Stream:
         if core.observers:
             core.report(self.number, Step.READ_SIDE_ENDED)
         if self.tell_if_known("readConnectionLost"):
-            if self._write_side is WriteSide.SHUT and self._life is StreamState.CONNECTED:
+            if self._write_side is WRITE_SHUT and self._life is CONNECTED:
                 # Why not wait for the kernel's hang-up: select() tells of none where nothing is asked for.
                 self._end(PEER_CLOSED)
                 return
         elif self._box is None and not self._out and self._flow is None:
             self._end(PEER_CLOSED)
             return
-        elif self._life is StreamState.CONNECTED:
+        elif self._life is CONNECTED:
             # Unlike Twisted: what was written leaves before the connection closes.
             self._verdict = PEER_CLOSED
             self._life = LIFE[self._life, StreamEvent.CLOSE_ASKED]
             self._stop_producer()
-        if self._life is not StreamState.CLOSED:
+        if self._life is not CLOSED:
             self._flush_slowly()
 
     def tell_if_known(self, callback: str) -> bool:
@@ -385,11 +391,13 @@ class Stream:
         return part
 
     def _write_slowly(self, data: bytes | FilePart) -> None:
-        if self._life is StreamState.CLOSED or self._life is StreamState.ABORTING:
+        if self._life is CLOSED or self._life is ABORTING:
             return
-        if self._write_side is WriteSide.SHUT or not data:
+        if self._write_side is WRITE_SHUT or not data:
             return
-        box = self._leave_fast_path()
+        box = self._box
+        if box is None or not self._in_due:
+            box = self._leave_fast_path()
         box.append(data)
         high, _, hard = self._limits
         if hard is not None and box.held > hard:
@@ -462,14 +470,14 @@ class Stream:
 
     def _flush_slowly(self) -> None:
         """Send what waits as far as the kernel takes it, then see what follows from that."""
-        if self._life is StreamState.CLOSED:
+        if self._life is CLOSED:
             return
         if self._out:
             # A fast write that the poller's "writable" outran; `flush` finds nothing left to do.
             self._leave_fast_path()
-        if self._life is not StreamState.ABORTING and not self._fill_kernel():
+        if self._life is not ABORTING and not self._fill_kernel():
             return
-        if self._life is StreamState.ABORTING:
+        if self._life is ABORTING:
             self._end(self._verdict)
         elif self._flow is not None or self.bytesBuffered or self._all_sent():
             self._rearm()
@@ -485,7 +493,7 @@ class Stream:
             if flow is None or not flow.drained(box.size if box is not None else 0, self._limits[1]):
                 break
             self._resume(flow)
-            if self._life is not StreamState.CONNECTED:
+            if self._life is not CONNECTED:
                 break
         else:
             # The producer is quicker than the kernel is full: others come first.
@@ -525,26 +533,23 @@ class Stream:
             for _ in range(_SENDS_PER_FLUSH):
                 offer = box.next(system.iov_max)
                 if isinstance(offer, list):
-                    offered = sum(map(len, offer))
                     sent = self.sock.sendmsg(offer)
                 elif isinstance(offer, FilePart):
-                    offered = len(offer) - box.offset
                     sent = offer.send_to(self.sock, box.offset)
                     if not sent:
                         box.cut()
                         break
                 else:
-                    offered = len(offer)
                     sent = self.sock.send(offer)
                 self._sent += sent
                 box.went(sent)
-                if not box.size or sent < offered:
+                if not box.size or sent < box.offered:
                     break
         except _AGAIN:
             pass  # Safe because: what is left stays in the box, and `_rearm` asks for OUT.
         except OSError as exc:
             self._trouble(exc)
-            return self._life is not StreamState.CLOSED
+            return self._life is not CLOSED
         timer = self._timer
         # Why `cancelled`: users may have cancelled every call of getDelayedCalls, ours included.
         if (
@@ -558,7 +563,7 @@ class Stream:
 
     def _all_sent(self) -> bool:
         """Nothing waits and no producer will bring more: end what was to end. Whether the stream is still there."""
-        if self._write_side is WriteSide.FLUSHING and self._life is StreamState.CONNECTED:
+        if self._write_side is WRITE_FLUSHING and self._life is CONNECTED:
             self._write_side = WRITE_SIDE[self._write_side, StreamEvent.FLUSHED]
             self._stop_timer()
             if self._core.observers:
@@ -572,15 +577,15 @@ class Stream:
                 return False
             if self.tell_if_known("writeConnectionLost") and self.disconnected:
                 return False
-        if self._life is StreamState.CONNECTED:
+        if self._life is CONNECTED:
             # Why here, for whichever side ended last: not every poller tells of it (select has no hang-up).
-            if self._write_side is WriteSide.SHUT and self._read_side is ReadSide.ENDED:
+            if self._write_side is WRITE_SHUT and self._read_side is READ_ENDED:
                 self._end(PEER_CLOSED)
                 return False
-        elif self._life is StreamState.CLOSING:
+        elif self._life is CLOSING:
             # Why asked: out of the poller (`_notice_end`), or only just back in it, nobody was told of a reset, which our FIN
             # may have met.
-            is_unseen = self._mask < 0 or self._write_side is WriteSide.SHUT
+            is_unseen = self._mask < 0 or self._write_side is WRITE_SHUT
             number = self._pending_error() if is_unseen else 0
             self._end(broken(OSError(number, os.strerror(number))) if number else self._verdict)
             return False
@@ -590,7 +595,7 @@ class Stream:
         """Ask the poller for what is wanted now, if that is not what it was asked for."""
         wanted = 0
         if self._rest is None:
-            if self._reading and self._read_side is ReadSide.OPEN and self._life is StreamState.CONNECTED:
+            if self._reading and self._read_side is READ_OPEN and self._life is CONNECTED:
                 wanted = IN
             box = self._box
             if box is not None and box.size:
@@ -614,14 +619,14 @@ class Stream:
                 self._end(broken(exc))
                 return
             self._mask = wanted
-        if self._life is StreamState.CLOSING:
+        if self._life is CLOSING:
             self._watch_progress()
 
     def _is_plain_again(self) -> bool:
         """Nothing waits to be sent: whether nothing else is special either, so that `write` may be fast."""
         return (
-            self._life is StreamState.CONNECTED
-            and self._write_side is WriteSide.OPEN
+            self._life is CONNECTED
+            and self._write_side is WRITE_OPEN
             and self._flow is None
             and self._limits[2] is None
             and not self._in_due
@@ -652,7 +657,7 @@ class Stream:
         loop = self._loop
         if get_ident() != loop.thread:
             loop.check_thread("loseConnection")
-        if self._life is StreamState.CONNECTED:
+        if self._life is CONNECTED:
             self._verdict = WE_CLOSED
             self._life = LIFE[self._life, StreamEvent.CLOSE_ASKED]
             box = self._leave_fast_path()
@@ -671,7 +676,7 @@ class Stream:
         self.abort_for(WE_ABORTED)
 
     def abort_for(self, verdict: Verdict) -> None:
-        if self._life is StreamState.CONNECTED or self._life is StreamState.CLOSING:
+        if self._life is CONNECTED or self._life is CLOSING:
             self._verdict = verdict
             self._life = LIFE[self._life, StreamEvent.ABORT_ASKED]
             self._leave_fast_path().clear()
@@ -685,13 +690,13 @@ class Stream:
         loop = self._loop
         if get_ident() != loop.thread:
             loop.check_thread("loseWriteConnection")
-        if self._life is StreamState.CONNECTED and self._write_side is WriteSide.OPEN:
+        if self._life is CONNECTED and self._write_side is WRITE_OPEN:
             self._write_side = WRITE_SIDE[self._write_side, StreamEvent.SHUT_ASKED]
             self._leave_fast_path()
 
     def _watch_progress(self) -> None:
         """While ending is asked for and something waits, a peer that takes nothing has only so much time."""
-        is_ending = self._life is StreamState.CLOSING or self._write_side is WriteSide.FLUSHING
+        is_ending = self._life is CLOSING or self._write_side is WRITE_FLUSHING
         if is_ending and self._timer is None and self._close_timeout is not None:
             self._timer = self._loop.call_later(self._close_timeout, self._no_progress)
 
@@ -737,7 +742,7 @@ class Stream:
 
     def _end(self, verdict: Verdict) -> None:
         """The one way out: socket closed, protocol told, owner told. Never on the stack of a user's own call."""
-        if self._life is StreamState.CLOSED:
+        if self._life is CLOSED:
             return
         self._life = LIFE[self._life, StreamEvent.GONE]
         core, loop = self._core, self._loop
@@ -778,7 +783,7 @@ class Stream:
         try:
             if verdict.with_reset:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-            elif verdict is WE_CLOSED and self._sent and self._read_side is ReadSide.OPEN:
+            elif verdict is WE_CLOSED and self._sent and self._read_side is READ_OPEN:
                 for _ in range(_DISCARD_READS):
                     if not sock.recv(READ_SIZE):
                         break
@@ -813,7 +818,7 @@ class Stream:
         if get_ident() != self._loop.thread:
             self._loop.check_thread("registerProducer")
         check_producer(producer, streaming, None if self._flow is None else self._flow.producer)
-        if self._life is StreamState.CLOSED:
+        if self._life is CLOSED:
             producer.stopProducing()
             return
         self._flow = Flow(producer, streaming)
@@ -827,7 +832,7 @@ class Stream:
         """Let the producer go; a `loseConnection` that waited for it goes on."""
         self._loop.check_thread_of("unregisterProducer")
         self._flow = None
-        if self._life is not StreamState.CLOSED:
+        if self._life is not CLOSED:
             self._leave_fast_path()
 
     def _stop_producer(self) -> None:
@@ -850,7 +855,7 @@ class Stream:
     def _set_reading(self, reading: bool, asked: str) -> None:
         if get_ident() != self._loop.thread:
             self._loop.check_thread(asked)
-        if self._reading is not reading and self._life is StreamState.CONNECTED:
+        if self._reading is not reading and self._life is CONNECTED:
             self._reading = reading
             self._leave_fast_path()
             if self._core.observers:
@@ -868,7 +873,7 @@ class Stream:
             hard = self._limits[2]
         check_limits(high, low, hard)
         self._limits = (high, low, hard)
-        if self._life is not StreamState.CLOSED:
+        if self._life is not CLOSED:
             self._leave_fast_path()
 
     @property
@@ -889,7 +894,7 @@ class Stream:
         self._loop.check_thread_of("closeTimeout")
         check_seconds("closeTimeout", seconds)
         self._close_timeout = seconds
-        if self._life is not StreamState.CLOSED:
+        if self._life is not CLOSED:
             self._stop_timer()
             self._watch_progress()
 
@@ -903,23 +908,23 @@ class Stream:
     @property
     def connected(self) -> bool:
         """Whether the socket is still there."""
-        return self._life is not StreamState.CLOSED
+        return self._life is not CLOSED
 
     @property
     def disconnected(self) -> bool:
         """Whether the connection has ended."""
-        return self._life is StreamState.CLOSED
+        return self._life is CLOSED
 
     @property
     def disconnecting(self) -> bool:
         """Whether `loseConnection` was called, also after the end; or the peer has ended, and we still send."""
         life = self._life
-        return life is StreamState.CLOSING or (life is StreamState.CLOSED and self._verdict is WE_CLOSED)
+        return life is CLOSING or (life is CLOSED and self._verdict is WE_CLOSED)
 
     @property
     def state(self) -> str:
         """In words: "connected", "half-closed by the peer", "closing" …"""
-        if self._life is StreamState.CONNECTED:
+        if self._life is CONNECTED:
             return JOINT[self._read_side, self._write_side]
         return self._life.value
 
