@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ropewalk._loop.descriptor import Descriptors
-from ropewalk._loop.life import Life, LifeState
+from ropewalk._loop.life import Life, LifeState, innermost
 from ropewalk._loop.loop import CLOSED_FOR_GOOD, Loop
 from ropewalk._loop.poller import IN, OUT
 from ropewalk._loop.timers import DelayedCall, checked_delay
@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 _FOR_EVER = float("inf")
 
 
+def runningReactor() -> Reactor | None:
+    """The reactor that this thread runs just now, the innermost of them; None outside of any."""
+    reactor: Reactor | None = innermost()
+    return reactor
+
+
 class Reactor:
     """An event loop with all that can be asked of it.
 
@@ -59,7 +65,7 @@ class Reactor:
         self._core = Core(self._loop, system, words, self)
         self._core.resolver = Resolver(self._loop, system)
         self._events = SystemEvents(self._call_trigger)
-        self._life = Life(self._loop, self._events, self._core.shut_down)
+        self._life = Life(self._loop, self._events, self._core.shut_down, self)
         self._descriptors = Descriptors(self._loop, self._descriptor_lost)
         self._pool: ThreadPool | None = None
         self._pool_size: int | None = None
@@ -102,11 +108,7 @@ class Reactor:
 
     def iterate(self, delay: float = 0) -> None:
         """One turn of the loop, waiting at most `delay` seconds."""
-        before = self._loop.enter()
-        try:
-            self._loop.turn(checked_delay(delay))
-        finally:
-            self._loop.leave(before)
+        self._life.iterate(checked_delay(delay))
 
     def callWhenRunning(self, callable: Callable[..., object], *args: Any, **kw: Any) -> Trigger | None:
         """Call when the reactor has started: at once if it has.
@@ -143,11 +145,13 @@ class Reactor:
     def close(self) -> None:
         """Give what the reactor itself holds back to the system. Connections are told first; it cannot run again.
 
-        In a forked child it does nothing: the copy gave everything up by itself.
+        In a forked child it does nothing: the copy gave everything up by itself. Raises: RuntimeError in a callback of its own.
         """
         if self._loop.is_forked() or self._loop.is_closed():
             return
         self._loop.check_thread_of("close")
+        if self._loop.thread == get_ident():
+            raise RuntimeError("close: this reactor is being run; stop it, and close it when run() has returned")
         self._life.crash()
         self._core.shut_down()
         if self._pool is not None:

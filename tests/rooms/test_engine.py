@@ -8,7 +8,7 @@ import socket
 import pytest
 
 import ropewalk
-from ropewalk import ClientFactory, Factory, IPv4Address, Reactor
+from ropewalk import ClientFactory, Deferred, Factory, IPv4Address, Reactor, task
 from ropewalk.engine import checked_bind
 from ropewalk.error import (
     ConnectionLost,
@@ -147,6 +147,17 @@ def test_closed_it_is_stopped_and_says_so_whatever_is_asked(stage, reactor):
         with pytest.raises(RuntimeError, match="closed"):
             ask()
     reactor.close()
+
+
+def test_it_cannot_be_closed_from_within_its_own_callbacks(stage, reactor):
+    def close():
+        with pytest.raises(RuntimeError, match="being run; stop it"):
+            reactor.close()
+        stage.told.append("refused")
+
+    reactor.callLater(0, close)
+    stage.go()
+    assert stage.told == ["refused"]
 
 
 def test_a_with_statement_closes_it(stage):
@@ -572,3 +583,31 @@ def test_descriptors_are_taken_back_one_by_one_or_all(stage, reactor):
     reactor.addReader(it)
     assert reactor.removeAll() == [it]
     sock.close()
+
+
+def test_what_names_no_reactor_means_the_one_that_runs_here_be_it_one_of_many(stage, reactor):
+    """Two hosts have each a reactor of their own, turned in turns in this one thread."""
+
+    async def nap(reactor):
+        await task.sleep(0.25)
+        stage.told.append((task.currentReactor() is reactor, reactor.seconds() - stage.sim.now))
+
+    for each in (reactor, stage.far.reactor):
+        each.callLater(0, lambda each=each: Deferred.fromCoroutine(nap(each)))
+    stage.go()
+    assert stage.told == [(True, 0.0), (True, 0.0)]
+    assert task.currentReactor() is ropewalk.reactor
+
+
+def test_turned_from_within_another_the_inner_one_is_meant(stage, reactor):
+    inner = stage.far.reactor
+
+    def outer():
+        stage.told.append(task.currentReactor() is reactor)
+        inner.callLater(0, lambda: stage.told.append(task.currentReactor() is inner))
+        inner.iterate()
+        stage.told.append(task.currentReactor() is reactor)
+
+    reactor.callLater(0, outer)
+    stage.go()
+    assert stage.told == [True, True, True]

@@ -18,7 +18,7 @@ class Stage:
         self.loop, self.kernel, self.script = small_loop()
         self.told = []
         self.events = SystemEvents(lambda func, args, kw: func(*args, **kw))
-        self.life = Life(self.loop, self.events, lambda: self.told.append("disconnect all"))
+        self.life = Life(self.loop, self.events, lambda: self.told.append("disconnect all"), self)
 
     def when(self, event, phase, func, *args):
         self.events.add(phase, event, func, args, {})
@@ -246,3 +246,40 @@ def test_it_may_be_turned_by_somebody_else(stage):
     stage.life.stop()
     stage.loop.turn(0)
     assert stage.life.state is LifeState.STOPPED
+
+
+@pytest.mark.parametrize("event", ["startup", "shutdown"])
+def test_a_Deferred_that_a_run_waited_for_in_vain_changes_nothing_in_the_next(stage, event):
+    late = Deferred()
+    stage.when(event, "before", lambda: late)
+    soon = stage.loop.call_soon
+    soon(
+        stage.life.crash if event == "startup" else lambda: (stage.life.stop(), soon(soon, stage.life.crash))
+    )
+    stage.run()
+
+    def middle():
+        late.callback(None)
+        stage.told.append(stage.life.state)
+        soon(stage.life.stop)
+
+    stage.told.clear()
+    stage.when("startup", "after", soon, middle)
+    stage.run()
+    assert stage.told == [LifeState.RUNNING, "disconnect all"]
+
+
+def test_a_run_that_was_left_while_its_shutdown_waited_can_be_followed_by_one_that_stops(stage):
+    stage.when("shutdown", "before", Deferred)
+
+    def leave():
+        raise SystemExit
+
+    soon = stage.loop.call_soon
+    soon(lambda: (stage.life.stop(), soon(soon, leave)))
+    with pytest.raises(SystemExit):
+        stage.run()
+    stage.when("startup", "after", stage.life.stop)
+    stage.run()
+    assert stage.life.state is LifeState.STOPPED
+    assert stage.told == ["disconnect all"]

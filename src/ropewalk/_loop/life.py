@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from threading import get_ident
+from typing import Any
 
 from ropewalk._loop.loop import Loop
 from ropewalk._loop.signals import Signals
@@ -57,12 +59,29 @@ LIFE: Table[LifeState, LifeEvent] = Table(
 )
 
 
+# Whose loops are being turned in which thread, the innermost last. Rejected: a contextvar; a call that was asked for before
+# the run has a context that knows nothing of it.
+_owners: dict[int, list[Any]] = {}
+
+
+def innermost() -> Any:
+    """The owner of the loop that is turned in this thread just now; None if none is."""
+    mine = _owners.get(get_ident())
+    return mine[-1] if mine else None
+
+
 class Life:
-    """Runs a loop, and stops it."""
+    """Runs a loop, and stops it.
 
-    __slots__ = ("_disconnect_all", "_events", "_loop", "_signals", "_state")
+    Args: owner: the reactor, which is nothing but a name here.
+    """
 
-    def __init__(self, loop: Loop, events: SystemEvents, disconnect_all: Callable[[], None]) -> None:
+    __slots__ = ("_disconnect_all", "_events", "_loop", "_owner", "_signals", "_state")
+
+    def __init__(
+        self, loop: Loop, events: SystemEvents, disconnect_all: Callable[[], None], owner: Any
+    ) -> None:
+        self._owner = owner
         self._loop = loop
         self._events = events
         self._disconnect_all = disconnect_all
@@ -82,7 +101,7 @@ class Life:
             self._loop.check_thread("run")
         if self._state is not LifeState.STOPPED:
             raise ReactorAlreadyRunning("run: this reactor runs already; stop it first")
-        before = self._loop.enter()
+        before = self._enter()
         try:
             if install_signal_handlers:
                 self._signals.install(self._loop.signal_fileno())
@@ -96,14 +115,41 @@ class Life:
         finally:
             self._signals.restore()
             self.crash()
-            self._loop.leave(before)
+            self._forget_firings()
+            self._leave(before)
+
+    def iterate(self, delay: float) -> None:
+        """One turn, from outside of `run` or from within it."""
+        before = self._enter()
+        try:
+            self._loop.turn(delay)
+        finally:
+            self._leave(before)
+
+    def _enter(self) -> int:
+        before = self._loop.enter()
+        _owners.setdefault(get_ident(), []).append(self._owner)
+        return before
+
+    def _leave(self, before: int) -> None:
+        thread = get_ident()
+        _owners[thread].pop()
+        if not _owners[thread]:
+            del _owners[thread]
+        self._loop.leave(before)
 
     def start(self) -> None:
         """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
         if self._state is not LifeState.STOPPED:
             raise ReactorAlreadyRunning("startRunning: this reactor runs already")
+        self._forget_firings()
         self._state = LIFE[self._state, LifeEvent.RUN]
         self._events.fire("startup")
+
+    def _forget_firings(self) -> None:
+        """A firing belongs to its run: what it waits for may come when that is over, or in the next one."""
+        self._events.forget("startup")
+        self._events.forget("shutdown")
 
     def _begin(self) -> None:
         if self._state is LifeState.STARTING:

@@ -31,13 +31,15 @@ class Trigger(NamedTuple):
 class SystemEvent:
     """One named event and its triggers."""
 
-    __slots__ = ("_call_user", "_done", "_phases", "_waiting", "heart")
+    __slots__ = ("_call_user", "_done", "_firing", "_phases", "_waiting", "heart")
 
     def __init__(self, call_user: CallUser) -> None:
         self._call_user = call_user
         self._phases: dict[str, list[Call]] = {phase: [] for phase in PHASES}
         self._waiting = 0
         self._done: list[Callable[[], None]] = []
+        # Which firing is under way, or was last: a Deferred that a forgotten one waited for changes nothing.
+        self._firing = 0
         # The engine's own part: it comes first in "during", each time the event fires.
         self.heart: Callable[[], None] | None = None
 
@@ -61,16 +63,25 @@ class SystemEvent:
             self._done.append(done)
         # Why one extra: while the triggers still run, a Deferred that has fired already must not start "during".
         self._waiting += 1
+        firing = self._firing
         before = self._phases["before"]
         while before:
             result = self._call_user(*before.pop(0))
             if hasattr(result, "addBoth"):
                 self._waiting += 1
-                result.addBoth(self._one_done)
-        self._one_done(None)
+                result.addBoth(self._one_done, firing)
+        self._one_done(None, firing)
 
-    def _one_done(self, result: object) -> object:
+    def forget(self) -> None:
+        """What waits for its Deferreds is not waited for any more; no phase of it is to come."""
+        self._firing += 1
+        self._waiting = 0
+        self._done.clear()
+
+    def _one_done(self, result: object, firing: int) -> object:
         # Why the result is returned: a failure nobody handled is still the Deferred's to report, once.
+        if firing != self._firing:
+            return result
         self._waiting -= 1
         if self._waiting == 0:
             if self.heart is not None:
@@ -112,6 +123,9 @@ class SystemEvents:
 
     def fire(self, event: str, done: Callable[[], None] | None = None) -> None:
         self._event(event).fire(done)
+
+    def forget(self, event: str) -> None:
+        self._event(event).forget()
 
     def _event(self, name: str) -> SystemEvent:
         found = self._events.get(name)

@@ -1,8 +1,8 @@
 """Something after a while, as a Deferred; and which reactor is meant when none is named.
 
-`run` and `react` put their reactor into a contextvar, and contextvars reach everything that is done on its account:
-callbacks, coroutines, delayed calls, threads of its pool. So `await sleep(1)` in a program under `run` waits on that
-reactor; elsewhere it waits on the default one.
+It is the one that this thread runs just now. In other threads, and before anything runs, it is that of `run` or `react`:
+they put theirs into a contextvar, and contextvars reach everything that is done on its account, threads of its pool
+included. So `await sleep(1)` waits on the reactor under which it was asked for; where there is none, on the default one.
 It must never know a loop; a clock is given, or asked for here.
 Rejected: the default reactor for all, as Twisted has it. `run` makes a fresh one, and a sleep on another, which nobody
   runs, would never end.
@@ -18,6 +18,7 @@ from inspect import isawaitable, iscoroutine
 from typing import Any, Protocol, TypeVar, overload
 
 from ropewalk.defer import Deferred
+from ropewalk.engine import runningReactor
 
 T = TypeVar("T")
 
@@ -43,8 +44,8 @@ class Clock(Protocol):
 
 
 def currentReactor() -> Any:
-    """The reactor of the `run` or `react` that this is done for; without one, the default reactor."""
-    reactor = CURRENT.get()
+    """The reactor that runs in this thread; without one, that of the `run` or `react` that this is done for; or the default."""
+    reactor = runningReactor() or CURRENT.get()
     if reactor is None:
         from ropewalk import reactor
     return reactor
