@@ -33,9 +33,14 @@ demo: $(READY) ## a real connection made and explained, in ten seconds
 
 test: $(READY) ## every test, the coverage of _net and _loop, then the quick set on the other CPythons
 	@.ci/test $(ARGS)
-	@echo "Branch coverage of _net and _loop (at least 95 %):"
+ifeq ($(strip $(ARGS)),)
+	@echo "Coverage of _net and _loop, lines and branches (at least 95 %):"
 	@$(BIN)/coverage report $(COVERED) --fail-under=95
+	@$(BIN)/coverage json $(COVERED) -q -o $(VENV)/coverage.json
+	@$(BIN)/python -c 'import json, sys; t = json.load(open("$(VENV)/coverage.json"))["totals"]; \
+	  share = 100 * t["covered_branches"] / t["num_branches"]; print(f"Branches alone: {share:.1f} %"); sys.exit(share < 95)'
 	@$(MAKE) --no-print-directory test-others
+endif
 
 test-others: ## the quick test set on each other CPython found (3.11 to 3.14)
 	@.ci/others

@@ -151,7 +151,9 @@ class Reactor:
             return
         self._loop.check_thread_of("close")
         if self._loop.thread == get_ident():
-            raise RuntimeError("close: this reactor is being run; stop it, and close it when run() has returned")
+            raise RuntimeError(
+                "close: this reactor is being run; stop it, and close it when run() has returned"
+            )
         self._life.crash()
         self._core.shut_down()
         if self._pool is not None:

@@ -371,6 +371,31 @@ def test_S5_loseConnection_waits_for_the_producer_to_unregister(reactor, peers):
     assert producer.journal == []
 
 
+def test_S5_loseConnection_does_not_wait_for_a_producer_that_is_a_connection_that_has_ended(reactor, peers):
+    """As port forwarders have it: each is the other's producer, and nobody unregisters."""
+    factory, transport, peer = stream(reactor, peers)
+    other, source, far = stream(reactor, peers)
+    transport.registerProducer(source, True)
+    source.registerProducer(transport, True)
+    transport.write(b"all of it")
+    far.close()
+    turn_until(reactor, lambda: other.reasons)
+    transport.loseConnection()
+    assert read_all(reactor, peer) == b"all of it"
+    assert type(lost(reactor, factory)) is ConnectionDone
+
+
+def test_S5_loseWriteConnection_does_not_wait_for_a_push_producer(reactor, peers):
+    factory, transport, peer = stream(reactor, peers, HalfCloser)
+    producer = Producer()
+    transport.registerProducer(producer, True)
+    transport.write(b"all of it")
+    transport.loseWriteConnection()
+    assert read_all(reactor, peer) == b"all of it"
+    turn_until(reactor, lambda: "writeConnectionLost" in factory.journal)
+    transport.unregisterProducer()
+
+
 def test_S5_loseConnection_deadline_60_seconds_counted_from_the_last_progress(world, reactor, peers):
     factory, transport, peer = tight_stream(reactor, peers)
     assert transport.closeTimeout == 60
@@ -673,6 +698,15 @@ def test_S5_paused_and_resumed_in_one_handler_changes_nothing(world, reactor, pe
     peer.send(b"x")
     turn_until(reactor, lambda: factory.one.data)
     assert world.changes == []
+
+
+def test_S5_a_reset_while_paused_is_no_clean_close_whatever_the_poller_tells(reactor, peers):
+    factory, transport, peer = stream(reactor, peers)
+    transport.pauseProducing()
+    turn(reactor)
+    reset(peer)
+    transport.loseConnection()
+    assert lost(reactor, factory).osError.errno == errno.ECONNRESET
 
 
 @pytest.mark.parametrize("unread", [b"", b"never to be read"])

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections import Counter, deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ropewalk import ClientFactory, Protocol
 from ropewalk._system import RealSystem
@@ -339,6 +339,20 @@ def read_to_end(sock):
     while part := sock.recv(1 << 16):
         parts.append(part)
     return b"".join(parts)
+
+
+@contextmanager
+def black_hole():
+    """The number of a port of this machine where connecting neither works nor fails: who listens there takes nobody."""
+    with ExitStack() as held:
+        listener = held.enter_context(socket.socket())
+        listener.bind((LOCALHOST, 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = held.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 def unused_port():

@@ -21,7 +21,7 @@ from ropewalk.error import ConnectionRefusedError, DNSLookupError
 from ropewalk.error import TimeoutError as ConnectTimeout
 from ropewalk.threads import deferToThreadPool
 from tests.conftest import checked_reactor
-from tests.faults.scene import LOCALHOST, Echo, Makes, call, listening, turn_until
+from tests.faults.scene import LOCALHOST, Echo, Makes, black_hole, call, listening, turn_until
 
 TRAP = 45_000
 HOUR = 3600.0
@@ -55,11 +55,11 @@ def test_E2_F20_setting_the_wall_clock_changes_nothing_and_nobody_asks_for_it(wa
         counted.callLater(number / 100, lambda number=number: order.append((number, counted.seconds())))
     later = counted.callLater(HOUR, order.append, "an hour")
     factory = Makes(Echo)
-    with listening(counted, factory) as port:
+    with listening(counted, factory) as port, black_hole() as hole:
         peer = call(port)
         peer.sendall(b"what is the time?")
         silent = Makes()
-        counted.connectTCP("192.0.2.1", 9, silent, timeout=0)
+        counted.connectTCP(LOCALHOST, hole, silent, timeout=0)
         worked = deferToThreadPool(counted, counted.getThreadPool(), lambda: "done")
         done = []
         worked.addCallback(done.append)

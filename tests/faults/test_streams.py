@@ -32,6 +32,7 @@ from tests.faults.scene import (
     Makes,
     PushProducer,
     Told,
+    black_hole,
     call,
     end_all,
     listening,
@@ -1142,7 +1143,7 @@ LIVES = {
     "buildProtocol raises": lambda reactor: life_with(reactor, build=lambda addr: 1 // 0),
     "reset": reset_by_the_peer,
     "refused": attempt,
-    "timed out": lambda reactor: attempt(reactor, "192.0.2.1", 9, timeout=0),
+    "timed out": lambda reactor: time_out(reactor),
     "given up": lambda reactor: attempt(reactor, stop=True),
     "no such interface": lambda reactor: attempt(reactor, bindAddress=("192.0.2.1", 0)),
     "connected to itself": lambda reactor: to_itself(reactor),
@@ -1153,6 +1154,14 @@ LIVES = {
 def to_itself(reactor):
     port = unused_port()
     return attempt(reactor, port=port, bindAddress=(LOCALHOST, port))
+
+
+def time_out(reactor):
+    def run():
+        with black_hole() as port:
+            attempt(reactor, port=port, timeout=0)()
+
+    return run
 
 
 def unknown_name(reactor):

@@ -201,3 +201,117 @@ def test_a_run_that_was_left_within_a_handler_s_error_serves_its_connection_when
     assert reactor._loop.serving is None
     end(reactor, ours)
     assert len(ours.heard) == 1
+
+
+@pytest.mark.parametrize("then", ["gives None", "raises", "gives a protocol"])
+def test_a_connection_that_buildProtocol_aborted_has_ended_whatever_that_gives(reactor, then, caplog):
+    told = []
+
+    class Client(ClientFactory):
+        noisy = False
+
+        def buildProtocol(self, addr):
+            connector.transport.abortConnection()
+            turn_until(reactor, lambda: told)
+            if then == "raises":
+                raise ValueError("on purpose")
+            return None if then == "gives None" else Asking()
+
+        def clientConnectionLost(self, connector, reason):
+            told.append(reason.type.__name__)
+
+        def clientConnectionFailed(self, connector, reason):
+            told.append("failed")
+
+    port = reactor.listenTCP(0, ServerFactory.forProtocol(Echo), interface="127.0.0.1")
+    connector = reactor.connectTCP("127.0.0.1", port.getHost().port, Client())
+    turn_until(reactor, lambda: told)
+    port.stopListening()
+    turn_until(reactor, lambda: not port.connected)
+    assert told == ["ConnectionAborted"]
+    assert (connector.state, connector.factory.numPorts) == ("disconnected", 0)
+    assert ("on purpose" in caplog.text) == (then == "raises")
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_a_reactor_stopped_in_buildProtocol_ends_the_connection_that_is_being_made(reactor, side, caplog):
+    made, told = [], []
+
+    class Made(Asking):
+        def connectionMade(self):
+            made.append(reactor.running)
+
+    class Stopping:
+        noisy = False
+
+        def buildProtocol(self, addr):
+            reactor.stop()
+            turn_until(reactor, lambda: not reactor.running)
+            return Made()
+
+    class StoppingClient(Stopping, ClientFactory):
+        def clientConnectionLost(self, connector, reason):
+            told.append(str(reason.value))
+
+    class StoppingServer(Stopping, ServerFactory):
+        pass
+
+    class Client(ClientFactory):
+        noisy = False
+
+    far = StoppingServer() if side == "server" else ServerFactory.forProtocol(Echo)
+    near = StoppingClient() if side == "client" else Client.forProtocol(Protocol)
+    port = reactor.listenTCP(0, far, interface="127.0.0.1")
+    reactor.connectTCP("127.0.0.1", port.getHost().port, near)
+    limit = reactor.callLater(5, reactor.crash)
+    reactor.run(installSignalHandlers=False)
+    limit.cancel()
+    assert made == []
+    assert near.numPorts == far.numPorts == 0
+    if side == "client":
+        assert told == ["the connection was lost: the reactor was stopped"]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("asked", ["setWriteLimits", "write", "loseWriteConnection"])
+def test_what_is_asked_for_in_buildProtocol_waits_for_the_protocol(reactor, asked):
+    ours = HalfClosing()
+
+    class Hello(Asking):
+        def connectionMade(self):
+            self.transport.write(b"hello")
+
+        def readConnectionLost(self):
+            self.transport.loseConnection()
+
+    class Client(ClientFactory):
+        noisy = False
+
+        def buildProtocol(self, addr):
+            transport = connector.transport
+            arguments = {"setWriteLimits": (10,), "write": (b"x" * 9_000_000,)}.get(asked, ())
+            getattr(transport, asked)(*arguments)
+            for _ in range(5):
+                reactor.iterate(0.01)
+            return ours
+
+    built = []
+
+    class Server(ServerFactory):
+        def buildProtocol(self, addr):
+            built.append(Hello())
+            return built[0]
+
+    port = reactor.listenTCP(0, Server(), interface="127.0.0.1")
+    connector = reactor.connectTCP("127.0.0.1", port.getHost().port, Client())
+    turn_until(reactor, lambda: ours.got == b"hello")
+    if asked == "write":
+        turn_until(reactor, lambda: len(built[0].got) == 9_000_000)
+    if asked == "loseWriteConnection":
+        turn_until(reactor, lambda: len(ours.heard) == 3)
+        assert ours.heard[0] == "write side"
+    else:
+        ours.transport.loseConnection()
+        turn_until(reactor, lambda: ours.heard)
+    port.stopListening()
+    turn_until(reactor, lambda: not port.connected)

@@ -384,6 +384,16 @@ def test_firing_twice_raises_and_tells_where_it_was_made(again):
     assert deferred.result == 1
 
 
+def test_paused_and_unpaused_before_it_fires_it_is_as_before():
+    seen = []
+    deferred = Deferred().addCallback(seen.append)
+    deferred.pause()
+    deferred.unpause()
+    assert (seen, deferred.called) == ([], False)
+    deferred.callback(1)
+    assert seen == [1]
+
+
 def test_a_paused_deferred_runs_nothing_until_unpaused_as_often():
     seen = []
     deferred = Deferred().addCallback(seen.append)

@@ -483,6 +483,21 @@ def test_a_poller_that_will_not_take_it_back_makes_it_rest_longer(stage):
     assert port.factory.told[-1] == "made"
 
 
+def test_A5_paused_and_resumed_while_it_rests_it_goes_on_resting(stage):
+    port = stage.listen()
+    stage.faults.fail("accept", errno.ENOBUFS, times=None)
+    stage.call()
+    stage.go(5)
+    (resting,) = stage.reactor.getDelayedCalls()
+    asked = stage.faults.given
+    for _ in range(30):
+        port.pauseProducing()
+        port.resumeProducing()
+        stage.reactor.iterate(0)
+    assert stage.reactor.getDelayedCalls() == [resting]
+    assert stage.faults.given == asked
+
+
 @pytest.mark.parametrize("how", ["stopListening", "shutdown"])
 def test_stopping_while_it_rests_leaves_nothing(stage, how):
     port = stage.listen()

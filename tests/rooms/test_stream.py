@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
+import logging
 import os
 import socket
 import threading
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -461,6 +464,45 @@ def test_I11_bytes_written_before_loseConnection_arrive_in_order_once(chunks, sh
     line.finish()
 
 
+def test_a_producer_is_paused_behind_a_sequence_and_not_in_its_middle(lines):
+    line = lines()
+
+    class Says(Producer):
+        def pauseProducing(self):
+            super().pauseProducing()
+            line.transport.write(b"<paused>")
+
+    producer = Says()
+    line.transport.registerProducer(producer, True)
+    line.do(line.transport.writeSequence, [b"a" * 70_000, b"b", b"c"])
+    assert line.reads()[69_999:] == b"abc<paused>"
+    assert producer.told == ["pause", "resume"]
+
+
+def test_a_producer_that_raised_is_freed_with_its_connection(lines):
+    line = lines()
+
+    class Raises(Producer):
+        def resumeProducing(self):
+            raise ValueError("on purpose")
+
+    producer = Raises()
+    freed = weakref.ref(producer)
+    line.transport.registerProducer(producer, True)
+    del producer
+    gc.disable()
+    # Why: pytest keeps what is logged, and its traceback.
+    logging.disable(logging.CRITICAL)
+    try:
+        line.do(line.transport.write, b"x" * 100_000)
+        assert str(line.reason) == "on purpose"
+        line.reason = None
+        assert freed() is None
+    finally:
+        gc.enable()
+        logging.disable(logging.NOTSET)
+
+
 # ---- the hard limit -------------------------------------------------------------------------------------------------
 
 
@@ -489,6 +531,13 @@ def test_limits_can_be_changed_and_wrong_ones_are_refused(lines):
     line.transport.setWriteLimits(10, 5, 20)
     line.do(line.transport.write, b"x" * 21)
     assert "hard limit is 20" in str(line.reason)
+
+
+def test_a_hard_limit_below_what_waits_already_holds_at_once(lines):
+    line = lines(options=SMALL)
+    line.do(line.transport.write, MEG)
+    line.do(line.transport.setWriteLimits, 1000, 0, 1000)
+    assert "hard limit is 1000" in str(line.reason)
 
 
 def test_taking_the_hard_limit_away_makes_writing_plain_again(lines):
@@ -828,7 +877,7 @@ def test_a_deadline_that_is_set_while_it_closes_without_one_counts_from_then(lin
     if waits_for == "the peer":
         line.do(line.transport.write, MEG)
     else:
-        line.do(line.transport.registerProducer, Producer(), True)
+        line.do(line.transport.registerProducer, Producer(), how == "loseConnection")
     line.do(getattr(line.transport, how))
     line.go(100)
     assert line.reason is None

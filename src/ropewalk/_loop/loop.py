@@ -27,6 +27,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
+from traceback import print_exception
 from typing import Any, Protocol
 
 from ropewalk._loop.forked import NoCalls, NoPoller, loops
@@ -222,17 +223,29 @@ class Loop:
         """Let the exception leave that user code raised on purpose. For it the loop itself is put into `due`."""
         exc, self._exit = self._exit, None
         if exc is not None:
-            raise exc
+            try:
+                raise exc
+            finally:
+                del exc  # Why: its traceback holds this frame.
 
     # ---- user code --------------------------------------------------------------------------------------------
 
     def user_error(self, exc: BaseException, message: str, *args: object) -> None:
         """What user code raised: logged once; SystemExit and KeyboardInterrupt leave the turn instead."""
-        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
-            self._exit = exc
-            self.due.append(self)
-        else:
-            log.error(message, *args, exc_info=exc)
+        if not isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            try:
+                log.error(message, *args, exc_info=exc)
+                return
+            except (SystemExit, KeyboardInterrupt) as leaving:
+                exc = leaving
+            except BaseException as broken:
+                # A log's handler is user code too, and must not keep us from our books. Both are shown: the one is the context
+                # of the other.
+                broken.__context__ = broken.__context__ or exc
+                print_exception(broken)
+                return
+        self._exit = exc
+        self.due.append(self)
 
     def call_user(self, func: Callable[..., object], *args: object) -> bool:
         """Call user code; whether it returned. What it raised has been dealt with."""

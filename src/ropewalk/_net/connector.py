@@ -24,6 +24,7 @@ from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
 from ropewalk.address import display as shown
 from ropewalk.event import Step
+from ropewalk.failure import safe_text
 from ropewalk.machine import Table
 
 
@@ -198,7 +199,11 @@ class Connector:
         core.open_ends.pop(self, None)
         words = core.words
         peer = (words.IPv4Address if len(sockaddr) == 2 else words.IPv6Address)("TCP", *sockaddr)
-        self.transport = stream = Stream(core, self, sock, host, peer, self.number, self._options)
+        self.transport = stream = Stream(
+            core, self, sock, host, peer, self.number, self._options, is_watched=True
+        )
+        # Why so soon: buildProtocol may turn the loop, and what is shut down or reset then is this.
+        core.loop.watchers[stream.fd] = stream
         if core.observers:
             self._report_connected(stream)
         try:
@@ -212,10 +217,12 @@ class Connector:
             return
         if core.observers:
             core.report(self.number, Step.PROTOCOL_BUILT, protocol=shown_safely(protocol))
-        stream.start(protocol, is_watched=True)
+        stream.start(protocol)
 
     def _not_built(self, stream: Stream, exc: BaseException | None) -> None:
         """There is a connection, but nobody to talk on it."""
+        if stream.disconnected:
+            return  # Safe because: buildProtocol closed it and turned the loop; the factory was told.
         core = self._core
         self.transport = None
         stream.discard(exc)
@@ -225,7 +232,7 @@ class Connector:
             self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
             self._tell("clientConnectionLost", core.words.Failure(reason))
         else:
-            reason = error.ConnectError(string=f"buildProtocol raised {type(exc).__name__}: {exc}")
+            reason = error.ConnectError(string=f"buildProtocol raised {type(exc).__name__}: {safe_text(exc)}")
             reason.__cause__ = exc
             self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
             self._report_failed(reason)
@@ -287,7 +294,9 @@ class Connector:
         core = self._core
         if core.observers:
             phase = getattr(exc, "phase", None)
-            core.report(self.number, Step.FAILED, error=type(exc).__name__, message=str(exc), phase=phase)
+            core.report(
+                self.number, Step.FAILED, error=type(exc).__name__, message=safe_text(exc), phase=phase
+            )
 
     def __repr__(self) -> str:
         return f"<Connector {self.number} to {self.host!r}:{self.port} {self.state}>"

@@ -14,6 +14,7 @@ import errno
 from typing import Any
 
 from ropewalk.event import Ended, EndedBy
+from ropewalk.failure import safe_text
 
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 
@@ -48,7 +49,7 @@ class Verdict:
         exc = self.exc
         if exc is None:
             return Ended(self.by, seconds, received, sent, self.text)
-        text = self.text or str(exc) or type(exc).__name__
+        text = self.text or safe_text(exc) or type(exc).__name__
         return Ended(self.by, seconds, received, sent, text, getattr(exc, "errno", None))
 
     def reason(self, error: Any, ended: Ended) -> BaseException:

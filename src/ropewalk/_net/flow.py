@@ -24,6 +24,10 @@ class Flow:
         # Whether a pull producer was asked and has not written since; it is not asked twice.
         self._asked = not streaming
 
+    def has_ended(self) -> bool:
+        """Whether the producer is a transport that has ended: it will not unregister, as port forwarders never do."""
+        return getattr(self.producer, "disconnected", None) is True
+
     def wrote(self, waiting: int, high: int) -> bool:
         """Something was written; whether the producer is to be paused now."""
         self._asked = False

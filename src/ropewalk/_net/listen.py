@@ -3,8 +3,8 @@
 One Port is one listening socket and one factory. Each accepted socket gets a protocol from the factory and a Stream of
 its own; the Port keeps none of them.
 
-How many are accepted per readiness follows the load: twice as many as last time when all came, one again when the queue
-ran dry. So a lone connection costs one system call, and a burst does not starve other descriptors (FAULTS A6).
+How many are accepted per readiness follows the load: twice as many as last time when all came, else as many as did come,
+one at least. So a lone connection costs one system call, and a burst does not starve other descriptors (FAULTS A6).
 
 Errors of accept never reach a user and never spin (FAULTS A1 to A5). Without descriptors left, a reserved one is given
 up for a moment to accept and close who waits, so that peers are told. After any other error, and when even that fails,
@@ -317,7 +317,9 @@ class Port:
         core = self._core
         peer = core.words.address("TCP", sockaddr)
         host = None if self._is_wildcard else self._address
-        stream = Stream(core, self, sock, host, peer, core.next_number(), self._options)
+        stream = Stream(core, self, sock, host, peer, core.next_number(), self._options, is_watched=False)
+        # Why so soon: buildProtocol may turn the loop, and the reactor be stopped.
+        core.open_ends[stream] = None
         if core.observers:
             local = display(stream.getHost())
             core.report(stream.number, Step.ACCEPTED, local=local, peer=display(peer), listener=self.number)
@@ -339,7 +341,7 @@ class Port:
             return
         if core.observers:
             core.report(stream.number, Step.PROTOCOL_BUILT, protocol=shown_safely(protocol))
-        stream.start(protocol, is_watched=False)
+        stream.start(protocol)
         if self.draining is not None and (self.sock is None or self._stopped is not None):
             self.draining.joined(stream)
 

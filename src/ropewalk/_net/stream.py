@@ -136,9 +136,19 @@ class Stream:
     )
 
     def __init__(
-        self, core: Core, owner: Owner, sock: Any, host: Any, peer: Any, number: int, options: TCPOptions
+        self,
+        core: Core,
+        owner: Owner,
+        sock: Any,
+        host: Any,
+        peer: Any,
+        number: int,
+        options: TCPOptions,
+        is_watched: bool,
     ) -> None:
-        """Args: host: this end, as address or as the kernel gives it; None if only the socket can tell."""
+        """Args: host: this end, as address or as the kernel gives it; None if only the socket can tell.
+        is_watched: whether the loop watches the descriptor already; else the owner puts the stream into `open_ends`.
+        """
         self._core = core
         self._loop = core.loop
         self.owner: Owner | None = owner
@@ -157,7 +167,8 @@ class Stream:
         self._in_due = False
         self._reading = True
         self._rest: Any = None
-        self._mask = 0
+        # What the poller was asked for; -1: it does not watch this, and `open_ends` has it.
+        self._mask = 0 if is_watched else -1
         # The event upon which `ready` reads without a further look.
         self._expected = _NO_EVENT
         self._read_size = READ_SIZE
@@ -172,11 +183,8 @@ class Stream:
 
     # ---- beginning --------------------------------------------------------------------------------------------
 
-    def start(self, protocol: Any, is_watched: bool) -> None:
-        """Take the connection over: read from now on, and tell the protocol.
-
-        Args: is_watched: whether the loop watches the descriptor already, for whoever connected it.
-        """
+    def start(self, protocol: Any) -> None:
+        """Take the connection over: read from now on, and tell the protocol."""
         if self._life is CLOSED:
             return  # Safe because: buildProtocol closed it and turned the loop; the owner was told.
         loop = self._loop
@@ -184,7 +192,11 @@ class Stream:
         self._since = loop.now()
         trouble = None
         try:
-            (loop.rewatch if is_watched else loop.watch)(self.fd, self, IN)
+            if self._mask >= 0:
+                loop.rewatch(self.fd, self, IN)
+            else:
+                loop.watch(self.fd, self, IN)
+                self._core.open_ends.pop(self, None)
             self._mask = IN
             if not self._in_due:
                 self._expected = IN
@@ -193,6 +205,9 @@ class Stream:
             loop.unwatch(self.fd)
             self._mask = -1
             self._core.open_ends[self] = None
+        if self._box is not None:
+            # What was asked for in buildProtocol, which turned the loop, has waited for this.
+            self._leave_fast_path()
         try:
             protocol.makeConnection(self)
         except BaseException as exc:
@@ -371,7 +386,11 @@ class Stream:
         Raises: TypeError if an item is not bytes-like; then none was written.
         Source: ITransport.writeSequence.
         """
-        for chunk in as_pieces(data):
+        pieces = as_pieces(data)
+        if self._flow is not None:
+            # Why joined: a producer is told that it is too much after the last, and what it then writes comes behind it.
+            pieces = [b"".join(pieces)]
+        for chunk in pieces:
             self.write(chunk)
 
     def writeFile(self, file: Any, offset: int, count: int) -> FilePart:
@@ -470,8 +489,8 @@ class Stream:
 
     def _flush_slowly(self) -> None:
         """Send what waits as far as the kernel takes it, then see what follows from that."""
-        if self._life is CLOSED:
-            return
+        if self._life is CLOSED or (self.protocol is None and self._life is CONNECTED):
+            return  # Safe because: before there is a protocol only an end is carried out, and `start` comes by here.
         if self._out:
             # A fast write that the poller's "writable" outran; `flush` finds nothing left to do.
             self._leave_fast_path()
@@ -479,8 +498,16 @@ class Stream:
             return
         if self._life is ABORTING:
             self._end(self._verdict)
-        elif self._flow is not None or self.bytesBuffered or self._all_sent():
+        elif self._flow_holds() or self.bytesBuffered or self._all_sent():
             self._rearm()
+
+    def _flow_holds(self) -> bool:
+        """Whether a producer keeps the stream, or its write side, from ending. One that has nothing to say any more does not."""
+        flow = self._flow
+        if flow is None or flow.has_ended():
+            return False
+        # Source: Twisted. A half-close waits for what was written, and for a producer that is asked for more.
+        return not flow.streaming or self._life is not CONNECTED or self._write_side is not WRITE_FLUSHING
 
     def _fill_kernel(self) -> bool:
         """Send what waits, and what a producer brings when it is resumed. Whether the stream is still there."""
@@ -524,6 +551,7 @@ class Stream:
             if raised_here is not None:
                 message = "resumeProducing of a producer of %r raised; its connection is closed"
                 self._user_raised(raised_here, message, with_reset=False)
+                del raised_here  # Why: its traceback holds this frame.
 
     def _send_some(self, box: Outbox) -> bool:
         """Whether the stream is still there afterwards."""
@@ -584,8 +612,8 @@ class Stream:
                 return False
         elif self._life is CLOSING:
             # Why asked: out of the poller (`_notice_end`), or only just back in it, nobody was told of a reset, which our FIN
-            # may have met.
-            is_unseen = self._mask < 0 or self._write_side is WRITE_SHUT
+            # may have met; and select() tells of none where nothing is asked for.
+            is_unseen = self._mask <= 0 or self._write_side is WRITE_SHUT
             number = self._pending_error() if is_unseen else 0
             self._end(broken(OSError(number, os.strerror(number))) if number else self._verdict)
             return False
@@ -593,6 +621,8 @@ class Stream:
 
     def _rearm(self) -> None:
         """Ask the poller for what is wanted now, if that is not what it was asked for."""
+        if self.protocol is None and self._life is CONNECTED:
+            return  # Safe because: there is nobody to read for yet, and `start` comes by here.
         wanted = 0
         if self._rest is None:
             if self._reading and self._read_side is READ_OPEN and self._life is CONNECTED:
@@ -619,7 +649,7 @@ class Stream:
                 self._end(broken(exc))
                 return
             self._mask = wanted
-        if self._life is CLOSING:
+        if self._life is CLOSING or self._write_side is WRITE_FLUSHING:
             self._watch_progress()
 
     def _is_plain_again(self) -> bool:
@@ -709,12 +739,15 @@ class Stream:
 
         Args: exc: what buildProtocol raised; None if it gave no protocol.
         """
+        if self._life is CLOSED:
+            return  # Safe because: buildProtocol closed it and turned the loop; the owner was told.
         verdict = WE_CLOSED if exc is None else raised(exc, with_reset=False)
         self._life = LIFE[self._life, StreamEvent.GONE]
         self.ended = ended = verdict.ended(0.0, 0, 0)
         self._plain = False
         self._out = b""
         self._loop.unwatch(self.fd)
+        self._core.open_ends.pop(self, None)
         self.owner = None
         self.sock.close()
         if self._core.observers:
@@ -874,7 +907,9 @@ class Stream:
         check_limits(high, low, hard)
         self._limits = (high, low, hard)
         if self._life is not CLOSED:
-            self._leave_fast_path()
+            box = self._leave_fast_path()
+            if hard is not None and box.held > hard:
+                self.abort_for(overrun(box.held, hard))
 
     @property
     def writeLimits(self) -> tuple[int, int, int | None]:
