@@ -411,14 +411,17 @@ class Reactor:
 
         Args:   reader: has fileno, doRead, connectionLost, logPrefix. Regular files are always ready.
         Raises: ValueError if fileno() is no open descriptor; OSError as the kernel says.
-        Fails:  reader.connectionLost(Failure), after doRead raised or returned an exception, or on a hang-up.
+        Fails:  reader.connectionLost(Failure): what doRead raised or returned; ConnectionDone on a hang-up with nothing
+                left to read (select: doRead sees it), ConnectionLost when the reactor stops.
         Source: IReactorFDSet.addReader.
         """
         self._loop.check_thread_of("addReader")
         self._descriptors.add(reader, IN)
 
     def addWriter(self, writer: Any) -> None:
-        """Call `writer.doWrite()` whenever its descriptor is writable; all else as addReader."""
+        """Call `writer.doWrite()` whenever its descriptor is writable; all else as addReader, but that a hang-up is
+        ConnectionLost to one that does not read.
+        """
         self._loop.check_thread_of("addWriter")
         self._descriptors.add(writer, OUT)
 
@@ -445,10 +448,11 @@ class Reactor:
         """Those that addWriter added and nobody removed."""
         return self._descriptors.writers()
 
-    def _descriptor_lost(self, selectable: Any, exc: BaseException | None) -> None:
+    def _descriptor_lost(self, selectable: Any, exc: BaseException | None, is_clean: bool) -> None:
         words = self._core.words
-        reason = words.error.ConnectionLost() if exc is None else exc
-        self._loop.call_method(selectable, "connectionLost", words.Failure(reason))
+        if exc is None:
+            exc = words.error.ConnectionDone() if is_clean else words.error.ConnectionLost()
+        self._loop.call_method(selectable, "connectionLost", words.Failure(exc))
 
     # ---- seen from outside ------------------------------------------------------------------------------------
 

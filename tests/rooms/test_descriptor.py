@@ -41,8 +41,8 @@ class Stage:
         self.told = []
         self.all = Descriptors(self.loop, self.lost)
 
-    def lost(self, selectable, exc):
-        self.told.append((selectable.name, "lost", exc))
+    def lost(self, selectable, exc, is_clean):
+        self.told.append((selectable.name, "lost", "cleanly" if is_clean else exc))
 
     def give(self, *rows):
         self.loop.turn(0)
@@ -250,22 +250,44 @@ def test_reading_may_put_another_writer_in_place_which_is_called_later(stage):
     assert stage.told == [("reader", "read"), ("other", "write")]
 
 
-@pytest.mark.parametrize("event", [HUP, ERR, ERR | HUP])
-def test_B4_a_hang_up_with_nothing_to_read_ends_everybody_once(stage, event):
+HANG_UPS = pytest.mark.parametrize("event", [HUP, ERR, ERR | HUP, OUT | HUP, OUT | ERR])
+
+
+@HANG_UPS
+def test_B4_a_hang_up_with_nothing_to_read_ends_everybody_once_cleanly_for_the_reader(stage, event):
     reader, writer = Selectable(stage, name="reader"), Selectable(stage, name="writer")
     stage.all.add(reader, IN)
     stage.all.add(writer, OUT)
     stage.give((9, event))
-    assert stage.told == [("reader", "lost", None), ("writer", "lost", None)]
+    assert stage.told == [("reader", "lost", "cleanly"), ("writer", "lost", None)]
     assert stage.masks == {}
 
 
-def test_B4_one_that_reads_and_writes_is_told_of_a_hang_up_once(stage):
+@HANG_UPS
+def test_B4_one_that_reads_and_writes_is_told_of_a_hang_up_once(stage, event):
     it = Selectable(stage)
     stage.all.add(it, IN)
     stage.all.add(it, OUT)
-    stage.give((9, HUP))
+    stage.give((9, event))
+    assert stage.told == [("it", "lost", "cleanly")]
+
+
+@HANG_UPS
+def test_B4_one_that_only_writes_is_not_asked_to_write_once_more(stage, event):
+    it = Selectable(stage)
+    stage.all.add(it, OUT)
+    stage.give((9, event))
     assert stage.told == [("it", "lost", None)]
+
+
+def test_B4_a_writer_that_is_removed_when_the_reader_is_told_is_not_told(stage):
+    reader, writer = Selectable(stage, name="reader"), Selectable(stage, name="writer")
+    stage.all.add(reader, IN)
+    stage.all.add(writer, OUT)
+    lost = stage.all._lost
+    stage.all._lost = lambda *what: (stage.all.remove(writer, OUT), lost(*what))
+    stage.give((9, HUP))
+    assert stage.told == [("reader", "lost", "cleanly")]
 
 
 def test_B4_a_hang_up_with_something_to_read_is_read_first(stage):

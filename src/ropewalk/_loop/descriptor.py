@@ -5,9 +5,10 @@ between the loop and the one or two objects (a reader, a writer) that share a nu
 such thing in between and are watched directly.
 
 Rules, as Twisted's users know them: `doRead` and `doWrite` return None, or an exception that ends the descriptor; what
-they raise is logged and ends it too. Ending is: watched no more, then `connectionLost(Failure)`. A hang-up with
-nothing to read ends the reader, and the writer if that is another object; with something to read it is read first
-(FAULTS B4): the object sees the end of the data by itself.
+they raise is logged and ends it too. Ending is: watched no more, then `connectionLost(Failure)`. A hang-up or an error
+with something to read is read first (FAULTS B4): the object sees the end of the data by itself. With nothing to read it
+ends both at once: to a reader it is a clean end, to one that only writes it is none. Why not one more doWrite: an object
+that has nothing to write just then would be called for ever.
 
 It must never close a descriptor: whoever opened it does.
 """
@@ -25,9 +26,10 @@ class Descriptors:
 
     __slots__ = ("_by_object", "_loop", "_lost", "_watched")
 
-    def __init__(self, loop: Loop, lost: Callable[[Any, BaseException | None], None]) -> None:
+    def __init__(self, loop: Loop, lost: Callable[[Any, BaseException | None, bool], None]) -> None:
         self._loop = loop
-        # How an object is told of its end; given by the reactor, who knows what a Failure is.
+        # How an object is told of its end (object, exception, whether it is clean without one); given by the reactor, who
+        # knows what a Failure is.
         self._lost = lost
         self._watched: dict[int, Descriptor] = {}
         # Why: an object whose descriptor was closed has fileno() -1; it must still be possible to remove it.
@@ -87,9 +89,9 @@ class Descriptors:
             self._drop(found)
         return objects
 
-    def end(self, selectable: Any, exc: BaseException | None) -> None:
+    def end(self, selectable: Any, exc: BaseException | None, is_clean: bool = False) -> None:
         self.remove(selectable, IN | OUT)
-        self._lost(selectable, exc)
+        self._lost(selectable, exc, is_clean)
 
     def call(self, selectable: Any, method: str) -> None:
         """One doRead or doWrite, and what follows from its answer."""
@@ -149,10 +151,12 @@ class Descriptor:
 
     def ready(self, event: int) -> None:
         reader, writer = self.reader, self.writer
-        if event & (ERR | HUP) and not event & (IN | OUT):
-            # Nothing to read or write will come of it: tell them, or the same event comes back for ever.
-            for each in {id(each): each for each in (reader, writer) if each is not None}.values():
-                self._all.end(each, None)
+        if event & (ERR | HUP) and not event & IN:
+            if reader is not None:
+                self._all.end(reader, None, is_clean=True)
+            # Safe because: one that does both is no writer any more, nor is one that the reader has just removed.
+            if writer is not None and self.writer is writer:
+                self._all.end(writer, None)
             return
         if event & IN and reader is not None:
             self._all.call(reader, "doRead")
