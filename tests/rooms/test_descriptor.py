@@ -166,6 +166,84 @@ def test_a_number_that_came_back_belongs_to_who_was_added_last(stage):
     assert stage.all.readers() == [new]
 
 
+def test_an_object_that_was_given_another_descriptor_is_watched_there_alone(stage):
+    """And what it wished of the one before is over, for either direction."""
+    it = Selectable(stage)
+    stage.all.add(it, IN)
+    it.fd = 10
+    stage.all.add(it, OUT)
+    assert stage.masks == {10: OUT}
+    assert (stage.all.readers(), stage.all.writers()) == ([], [it])
+    stage.all.remove(it, OUT)
+    assert stage.masks == {}
+
+
+def no_number():
+    raise OSError(errno.EBADF, "closed")
+
+
+@pytest.mark.parametrize("moved", [-1, 11, no_number])
+@pytest.mark.parametrize("bit", [IN, OUT])
+def test_a_number_that_came_back_is_not_shared_with_who_had_it_and_has_it_no_more(stage, bit, moved):
+    old, new = Selectable(stage, name="old"), Selectable(stage, name="new")
+    stage.all.add(old, (IN | OUT) ^ bit)
+    if callable(moved):
+        old.fileno = moved
+    else:
+        old.fd = moved
+    stage.all.add(new, bit)
+    assert stage.masks == {9: bit}
+    stage.give((9, IN | OUT))
+    assert stage.told == [("new", "read" if bit == IN else "write")]
+    stage.all.remove(old, IN | OUT)
+    assert stage.masks == {9: bit}
+
+
+@pytest.mark.parametrize("refusal", [FileNotFoundError, PermissionError])
+def test_a_number_that_the_kernel_forgot_is_watched_anew_for_who_was_added_last(stage, refusal):
+    """The older object has nothing but the number, and cannot tell that it is another file's."""
+    old, new = Selectable(stage, name="old"), Selectable(stage, name="new")
+    stage.all.add(old, IN)
+    stage.script.refusals_to_modify[9] = refusal()
+    stage.all.add(new, OUT)
+    assert stage.masks == {9: OUT}
+    assert (stage.all.readers(), stage.all.writers()) == ([], [new])
+
+
+def test_what_the_kernel_refuses_to_watch_for_more_is_watched_as_before(stage):
+    it, other = Selectable(stage), Selectable(stage, name="other")
+    stage.all.add(it, IN)
+    stage.script.refusals_to_modify[9] = OSError(errno.ENOMEM, "no memory")
+    for each in (it, other):
+        with pytest.raises(OSError, match="no memory"):
+            stage.all.add(each, OUT)
+    assert stage.masks == {9: IN}
+    assert (stage.all.readers(), stage.all.writers()) == ([it], [])
+
+
+def test_a_number_that_the_engine_had_in_between_is_watched_anew(stage):
+    it, other, stream = Selectable(stage), Selectable(stage, name="other"), Watching()
+    stage.all.add(it, IN)
+    stage.loop.watch(9, stream, IN)
+    stage.loop.unwatch(9)
+    stage.all.add(other, OUT)
+    assert stage.masks == {9: OUT}
+    assert (stage.all.readers(), stage.all.writers()) == ([], [other])
+
+
+def test_removing_one_wish_of_a_number_that_the_kernel_forgot_is_survived(stage):
+    """Its other one is not told, as with epoll nobody is whose number was closed behind its back."""
+    it, other = Selectable(stage), Selectable(stage, name="other")
+    stage.all.add(it, IN)
+    stage.all.add(other, OUT)
+    it.answers["read"] = ValueError("mine")
+    stage.script.refusals_to_modify[9] = OSError(errno.EBADF, "closed")
+    stage.give((9, IN))
+    assert [each[:2] for each in stage.told] == [("it", "read"), ("it", "lost")]
+    stage.all.remove(other, OUT)
+    assert stage.masks == {}
+
+
 def test_an_object_whose_descriptor_was_closed_can_still_be_removed(stage):
     it = Selectable(stage)
     stage.all.add(it, IN)

@@ -37,20 +37,30 @@ class Descriptors:
 
     def add(self, selectable: Any, bit: int) -> None:
         fd = _fileno(selectable)
+        if self._by_object.get(id(selectable), fd) != fd:
+            # Why: it was given another descriptor, and what it wished of the one before is over.
+            self.remove(selectable, IN | OUT)
         found = self._watched.get(fd)
-        if found is not None and found.is_other(selectable, bit):
-            # Why: the number was closed behind our back and belongs to something new.
-            self._drop(found)
-            found = None
-        if found is None:
+        if found is None or not self._joins(found, selectable, bit):
+            if found is not None:
+                self._drop(found)
             found = Descriptor(self, fd)
-            found.take(selectable, bit)
-            self._loop.watch(fd, found, found.mask())
+            self._loop.watch(fd, found, bit)
             self._watched[fd] = found
-        elif not found.has(selectable, bit):
-            found.take(selectable, bit)
-            self._loop.rewatch(fd, found, found.mask())
+        found.take(selectable, bit)
         self._by_object[id(selectable)] = fd
+
+    def _joins(self, found: Descriptor, selectable: Any, bit: int) -> bool:
+        """Watch a number for one wish more; False if it was closed behind our back and belongs to something new."""
+        if not self._is_ours(found) or found.is_stale(selectable, bit):
+            return False
+        try:
+            self._loop.rewatch(found.fd, found, found.mask() | bit)
+        except (FileNotFoundError, PermissionError):
+            return (
+                False  # Safe because: epoll forgot it with its file; the new one may be what it cannot hold.
+            )
+        return True
 
     def remove(self, selectable: Any, bits: int) -> None:
         fd = self._by_object.get(id(selectable))
@@ -63,7 +73,10 @@ class Descriptors:
         if not found.mask():
             self._drop(found)
         elif self._is_ours(found):
-            self._loop.rewatch(found.fd, found, found.mask())
+            try:
+                self._loop.rewatch(found.fd, found, found.mask())
+            except OSError:
+                pass  # Safe because: closed behind our back, and what the kernel forgot it does not report.
 
     def _drop(self, found: Descriptor) -> None:
         for each in (found.reader, found.writer):
@@ -119,16 +132,15 @@ class Descriptor:
     def mask(self) -> int:
         return (IN if self.reader is not None else 0) | (OUT if self.writer is not None else 0)
 
-    def has(self, selectable: Any, bit: int) -> bool:
-        return (self.reader if bit == IN else self.writer) is selectable
-
     def holds(self, selectable: Any) -> bool:
         return self.reader is selectable or self.writer is selectable
 
-    def is_other(self, selectable: Any, bit: int) -> bool:
-        """Whether the place for this bit is taken by another object than the one given."""
-        holder = self.reader if bit == IN else self.writer
-        return holder is not None and holder is not selectable
+    def is_stale(self, selectable: Any, bit: int) -> bool:
+        """Whether another object has the place for this bit, or has the other place and another descriptor by now."""
+        holder, other = (self.reader, self.writer) if bit == IN else (self.writer, self.reader)
+        if holder is not None and holder is not selectable:
+            return True
+        return other is not None and other is not selectable and not _is_at(other, self.fd)
 
     def take(self, selectable: Any, bit: int) -> None:
         if bit == IN:
@@ -172,3 +184,10 @@ def _fileno(selectable: Any) -> int:
             f"{selectable!r} has no open descriptor: fileno() gave {fd!r}, not a number from 0 up"
         )
     return fd
+
+
+def _is_at(selectable: Any, fd: int) -> bool:
+    try:
+        return bool(selectable.fileno() == fd)
+    except Exception:
+        return False  # Safe because: what cannot tell its number any more has none.
