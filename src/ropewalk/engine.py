@@ -410,7 +410,8 @@ class Reactor:
         """Call `reader.doRead()` whenever its descriptor is readable, until it is removed.
 
         Args:   reader: has fileno, doRead, connectionLost, logPrefix. Regular files are always ready.
-        Raises: ValueError if fileno() is no open descriptor; OSError as the kernel says.
+        Raises: ValueError if fileno() is no open descriptor (poll, select: unless it was closed while it was watched, which
+                connectionLost tells); OSError as the kernel says.
         Fails:  reader.connectionLost(Failure): what doRead raised or returned; ConnectionDone on a hang-up with nothing
                 left to read (select: doRead sees it), ConnectionLost when the reactor stops.
         Source: IReactorFDSet.addReader.

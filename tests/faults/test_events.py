@@ -663,6 +663,18 @@ def test_B7_epoll_tells_so_even_of_one_who_knows_nothing_but_the_number(counted,
         each.close()
 
 
+@pytest.mark.parametrize("how", ["addReader", "addWriter"])
+def test_B9_a_number_that_is_not_open_is_refused_at_once_with_every_poller(any_poller, system, how):
+    sock = socket.socket()
+    reader = Idle(any_poller, sock.fileno())
+    sock.close()
+    with pytest.raises(ValueError, match="has no open descriptor"):
+        getattr(any_poller, how)(reader)
+    assert any_poller.getReaders() == any_poller.getWriters() == []
+    assert idle_rows(any_poller, system) == []
+    assert reader.lost == []
+
+
 def test_B9_a_descriptor_closed_in_doRead_that_ends_its_reader_does_not_end_the_loop(any_poller, errors):
     """Its writer is another object, for which the number would have to stay watched."""
     ours, theirs = socket.socketpair()

@@ -141,6 +141,24 @@ def test_what_has_no_descriptor_is_refused(stage, number):
     assert stage.all.readers() == []
 
 
+@pytest.mark.parametrize("bit", [IN, OUT])
+def test_a_number_that_is_not_open_is_refused_in_the_same_words(stage, bit):
+    stage.script.refusals[9] = OSError(errno.EBADF, "closed")
+    it = Selectable(stage)
+    with pytest.raises(ValueError, match="gave 9, not the number of an open one"):
+        stage.all.add(it, bit)
+    assert stage.all.readers() == stage.all.writers() == []
+
+
+def test_a_number_that_is_not_open_any_more_is_refused_for_another_wish(stage):
+    it = Selectable(stage)
+    stage.all.add(it, IN)
+    stage.script.refusals_to_modify[9] = OSError(errno.EBADF, "closed")
+    with pytest.raises(ValueError, match="no open descriptor"):
+        stage.all.add(it, OUT)
+    assert (stage.all.readers(), stage.all.writers()) == ([it], [])
+
+
 def test_what_the_kernel_refuses_leaves_nothing(stage):
     stage.script.refusals[9] = OSError(errno.ENOSPC, "no room")
     it = Selectable(stage)

@@ -15,6 +15,7 @@ It must never close a descriptor: whoever opened it does.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -41,12 +42,17 @@ class Descriptors:
             # Why: it was given another descriptor, and what it wished of the one before is over.
             self.remove(selectable, IN | OUT)
         found = self._watched.get(fd)
-        if found is None or not self._joins(found, selectable, bit):
-            if found is not None:
-                self._drop(found)
-            found = Descriptor(self, fd)
-            self._loop.watch(fd, found, bit)
-            self._watched[fd] = found
+        try:
+            if found is None or not self._joins(found, selectable, bit):
+                if found is not None:
+                    self._drop(found)
+                found = Descriptor(self, fd)
+                self._loop.watch(fd, found, bit)
+                self._watched[fd] = found
+        except OSError as exc:
+            if exc.errno != errno.EBADF:
+                raise
+            raise _not_open(selectable, fd) from None
         found.take(selectable, bit)
         self._by_object[id(selectable)] = fd
 
@@ -180,10 +186,14 @@ class Descriptor:
 def _fileno(selectable: Any) -> int:
     fd = selectable.fileno()
     if not isinstance(fd, int) or fd < 0:
-        raise ValueError(
-            f"{selectable!r} has no open descriptor: fileno() gave {fd!r}, not a number from 0 up"
-        )
+        raise _not_open(selectable, fd)
     return fd
+
+
+def _not_open(selectable: Any, fd: object) -> ValueError:
+    return ValueError(
+        f"{selectable!r} has no open descriptor: fileno() gave {fd!r}, not the number of an open one"
+    )
 
 
 def _is_at(selectable: Any, fd: int) -> bool:
