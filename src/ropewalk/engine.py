@@ -416,15 +416,15 @@ class Reactor:
         """Call `reader.doRead()` whenever its descriptor is readable, until it is removed.
 
         Args:   reader: has fileno, doRead, connectionLost, logPrefix. Regular files are always ready.
-        Raises: ValueError if fileno() is no open descriptor; OSError as the kernel says.
-        Fails:  reader.connectionLost(Failure), after doRead raised or returned an exception, or on a hang-up.
+        Raises: ValueError if fileno() is no open descriptor, nor one that is watched; OSError as the kernel says.
+        Fails:  reader.connectionLost(Failure): what doRead raised or returned; ConnectionDone if all is read and it hung up.
         Source: IReactorFDSet.addReader.
         """
         self._loop.check_thread_of("addReader")
         self._descriptors.add(reader, IN)
 
     def addWriter(self, writer: Any) -> None:
-        """Call `writer.doWrite()` whenever its descriptor is writable; all else as addReader."""
+        """Call `writer.doWrite()` whenever its descriptor is writable; as addReader, but a hang-up is ConnectionLost."""
         self._loop.check_thread_of("addWriter")
         self._descriptors.add(writer, OUT)
 
@@ -451,10 +451,10 @@ class Reactor:
         """Those that addWriter added and nobody removed."""
         return self._descriptors.writers()
 
-    def _descriptor_lost(self, selectable: Any, exc: BaseException | None) -> None:
+    def _descriptor_lost(self, selectable: Any, exc: BaseException | None, is_clean: bool) -> None:
         words = self._core.words
-        reason = words.error.ConnectionLost() if exc is None else exc
-        self._loop.call_method(selectable, "connectionLost", words.Failure(reason))
+        end = words.error.ConnectionDone if is_clean else words.error.ConnectionLost
+        self._loop.call_method(selectable, "connectionLost", words.Failure(end() if exc is None else exc))
 
     # ---- seen from outside ------------------------------------------------------------------------------------
 

@@ -590,6 +590,112 @@ def test_B6_removing_a_reader_closed_behind_our_back_does_not_touch_who_has_its_
         caller.close()
 
 
+class Socketed(Idle):
+    """Asks its socket for the number, which tells when it is closed."""
+
+    def __init__(self, reactor, sock):
+        super().__init__(reactor, None)
+        self.sock = sock
+
+    def fileno(self):
+        return self.sock.fileno()
+
+
+def closed_and_reused(sock):
+    """Close a socket; another one that has its number now, and its peer."""
+    ours, theirs = socket.socketpair()
+    number = sock.fileno()
+    sock.close()
+    with ours:
+        return socket.socket(fileno=os.dup2(ours.fileno(), number)), theirs
+
+
+def test_B7_an_object_that_has_another_descriptor_now_is_watched_there_alone(any_poller, system):
+    (old, old_peer), (new, new_peer) = socket.socketpair(), socket.socketpair()
+    it = Socketed(any_poller, old)
+    any_poller.addReader(it)
+    it.sock = new
+    old.close()
+    any_poller.addReader(it)
+    assert idle_rows(any_poller, system) == []
+    new_peer.send(b"x")
+    turn_until(any_poller, lambda: it.calls)
+    assert it.lost == []
+    any_poller.removeReader(it)
+    assert any_poller.getReaders() == []
+    for each in (old_peer, new, new_peer):
+        each.close()
+
+
+def test_B7_a_reader_of_before_does_not_share_the_number_with_the_writer_of_now(any_poller):
+    sock, peer = socket.socketpair()
+    old = Socketed(any_poller, sock)
+    any_poller.addReader(old)
+    sock, new_peer = closed_and_reused(sock)
+    new = Socketed(any_poller, sock)
+    any_poller.addWriter(new)
+    assert (any_poller.getReaders(), any_poller.getWriters()) == ([], [new])
+    new_peer.send(b"x")
+    turn_until(any_poller, lambda: new.calls)
+    assert (old.calls, old.lost) == (0, [])
+    any_poller.removeWriter(new)
+    for each in (peer, sock, new_peer):
+        each.close()
+
+
+def test_B7_epoll_tells_so_even_of_one_who_knows_nothing_but_the_number(counted, tmp_path):
+    sock, peer = socket.socketpair()
+    counted.addReader(Idle(counted, sock.fileno()))
+    sock, new_peer = closed_and_reused(sock)
+    writer = Idle(counted, sock.fileno())
+    counted.addWriter(writer)
+    assert (counted.getReaders(), counted.getWriters()) == ([], [writer])
+    turn_until(counted, lambda: writer.calls)
+    # And once more, by a regular file, which epoll cannot hold.
+    with (tmp_path / "file").open("wb") as file:
+        os.dup2(file.fileno(), sock.fileno())
+    reader = Idle(counted, sock.fileno())
+    counted.addReader(reader)
+    assert (counted.getReaders(), counted.getWriters()) == ([reader], [])
+    turn_until(counted, lambda: reader.calls)
+    counted.removeReader(reader)
+    for each in (peer, sock, new_peer):
+        each.close()
+
+
+@pytest.mark.parametrize("how", ["addReader", "addWriter"])
+def test_B9_a_number_that_is_not_open_is_refused_at_once_with_every_poller(any_poller, system, how):
+    sock = socket.socket()
+    reader = Idle(any_poller, sock.fileno())
+    sock.close()
+    with pytest.raises(ValueError, match="has no open descriptor"):
+        getattr(any_poller, how)(reader)
+    assert any_poller.getReaders() == any_poller.getWriters() == []
+    assert idle_rows(any_poller, system) == []
+    assert reader.lost == []
+
+
+def test_B9_a_descriptor_closed_in_doRead_that_ends_its_reader_does_not_end_the_loop(any_poller, errors):
+    """Its writer is another object, for which the number would have to stay watched."""
+    ours, theirs = socket.socketpair()
+
+    class Closes(Idle):
+        def doRead(self):
+            ours.close()
+            return ConnectionDone()
+
+    reader, writer = Closes(any_poller, ours.fileno()), Idle(any_poller, ours.fileno())
+    any_poller.addReader(reader)
+    any_poller.addWriter(writer)
+    theirs.send(b"x")
+    turn_until(any_poller, lambda: reader.lost)
+    any_poller.iterate(0)
+    any_poller.removeWriter(writer)
+    assert len(reader.lost) == 1
+    assert errors() == []
+    theirs.close()
+
+
 # ---- B8, B9: out of the poller first --------------------------------------------------------------------------------
 
 

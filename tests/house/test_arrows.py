@@ -172,7 +172,7 @@ COMPUTED = "a name not written out"
 ALLOWED: dict[str, dict[str, set[str]]] = {
     "_loop/epoll.py": {"select": ANY},
     "_loop/kqueue.py": {"select": ANY, "os": {"fstat"}},
-    "_loop/poll.py": {"select": ANY},
+    "_loop/poll.py": {"select": ANY, "os": {"fstat"}},
     "_loop/poller.py": {"select": ANY},
     # select() with nothing to wait for cannot wait on every system.
     "_loop/select.py": {"select": ANY, "time": {"sleep"}},

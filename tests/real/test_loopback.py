@@ -664,5 +664,6 @@ def test_a_pipe_whose_reader_has_gone_ends_the_writer(poller):
         writer = Writer(reactor, writing)
         reactor.addWriter(writer)
         run(reactor)
-        assert writer.lost.check(BrokenPipeError, error.ConnectionLost)
+        # With select, which has no word for it, by the write that fails.
+        assert writer.lost.check(BrokenPipeError if poller == "select" else error.ConnectionLost)
     os.close(writing)

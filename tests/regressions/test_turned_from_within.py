@@ -7,6 +7,7 @@ was found by one who did: a stream that waited in a list which the inner turn co
 from __future__ import annotations
 
 import logging
+import socket
 
 import pytest
 
@@ -178,6 +179,59 @@ def test_the_peer_s_end_is_met_once_by_a_producer_that_turns_the_loop_in_stopPro
     turn_until(reactor, lambda: ours.heard)
     assert len(ours.heard) == 1
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("starts_anew", [True, False])
+@pytest.mark.parametrize("callback", ["buildProtocol", "connectionMade", "connectionLost"])
+def test_a_port_that_is_closed_in_the_midst_of_a_burst_accepts_no_more_on_its_old_socket(
+    reactor, callback, starts_anew, caplog
+):
+    """Closed because the callback turns the loop; a socket that it has since then is another one."""
+    served = []
+
+    class Server(Protocol):
+        def connectionMade(self):
+            act("connectionMade")
+            if callback == "connectionLost":
+                self.transport.abortConnection()
+
+        def connectionLost(self, reason):
+            act("connectionLost")
+
+    class Serving(ServerFactory):
+        noisy = False
+
+        def buildProtocol(self, addr):
+            act("buildProtocol")
+            return Server()
+
+    def act(where):
+        if where == callback:
+            served.append(where)
+            if len(served) == 2:  # The first of two: a port accepts one, then two at once, then four.
+                port.stopListening()
+                turn_until(reactor, lambda: not port.connected)
+                if starts_anew:
+                    port.startListening()
+
+    def call():
+        return socket.create_connection(("127.0.0.1", number))
+
+    port = reactor.listenTCP(0, Serving(), interface="127.0.0.1")
+    number = port.getHost().port
+    peers = [call() for _ in range(3)]
+    turn_until(reactor, lambda: len(served) == 2)
+    assert port.connected is starts_anew
+    assert reactor.getDelayedCalls() == []
+    if starts_anew:
+        number = port.getHost().port
+        peers.append(call())
+        turn_until(reactor, lambda: len(served) == 3)
+        port.stopListening()
+    assert caplog.text == ""
+    for each in peers:
+        each.close()
+    turn_until(reactor, lambda: not (port.connected or reactor._loop.everyone()))
 
 
 def test_a_run_that_was_left_within_a_handler_s_error_serves_its_connection_when_it_runs_again(reactor):

@@ -79,6 +79,7 @@ class Script:
         self.masks: dict[int, int] = {}
         self.asked: list[tuple[float | None, int]] = []
         self.refusals: dict[int, OSError] = {}
+        self.refusals_to_modify: dict[int, OSError] = {}
         self.is_open = True
         # Called while it waits: what another thread, or a signal, does meanwhile.
         self.meanwhile: Callable[[], object] = int
@@ -93,6 +94,8 @@ class Script:
         self.masks[fd] = mask
 
     def modify(self, fd: int, mask: int) -> None:
+        if fd in self.refusals_to_modify:
+            raise self.refusals_to_modify[fd]
         self.masks[fd] = mask
 
     def unregister(self, fd: int) -> None:

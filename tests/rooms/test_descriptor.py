@@ -41,8 +41,8 @@ class Stage:
         self.told = []
         self.all = Descriptors(self.loop, self.lost)
 
-    def lost(self, selectable, exc):
-        self.told.append((selectable.name, "lost", exc))
+    def lost(self, selectable, exc, is_clean):
+        self.told.append((selectable.name, "lost", "cleanly" if is_clean else exc))
 
     def give(self, *rows):
         self.loop.turn(0)
@@ -141,6 +141,24 @@ def test_what_has_no_descriptor_is_refused(stage, number):
     assert stage.all.readers() == []
 
 
+@pytest.mark.parametrize("bit", [IN, OUT])
+def test_a_number_that_is_not_open_is_refused_in_the_same_words(stage, bit):
+    stage.script.refusals[9] = OSError(errno.EBADF, "closed")
+    it = Selectable(stage)
+    with pytest.raises(ValueError, match="gave 9, not the number of an open one"):
+        stage.all.add(it, bit)
+    assert stage.all.readers() == stage.all.writers() == []
+
+
+def test_a_number_that_is_not_open_any_more_is_refused_for_another_wish(stage):
+    it = Selectable(stage)
+    stage.all.add(it, IN)
+    stage.script.refusals_to_modify[9] = OSError(errno.EBADF, "closed")
+    with pytest.raises(ValueError, match="no open descriptor"):
+        stage.all.add(it, OUT)
+    assert (stage.all.readers(), stage.all.writers()) == ([it], [])
+
+
 def test_what_the_kernel_refuses_leaves_nothing(stage):
     stage.script.refusals[9] = OSError(errno.ENOSPC, "no room")
     it = Selectable(stage)
@@ -164,6 +182,84 @@ def test_a_number_that_came_back_belongs_to_who_was_added_last(stage):
     stage.all.remove(old, IN | OUT)
     assert stage.masks == {9: IN}
     assert stage.all.readers() == [new]
+
+
+def test_an_object_that_was_given_another_descriptor_is_watched_there_alone(stage):
+    """And what it wished of the one before is over, for either direction."""
+    it = Selectable(stage)
+    stage.all.add(it, IN)
+    it.fd = 10
+    stage.all.add(it, OUT)
+    assert stage.masks == {10: OUT}
+    assert (stage.all.readers(), stage.all.writers()) == ([], [it])
+    stage.all.remove(it, OUT)
+    assert stage.masks == {}
+
+
+def no_number():
+    raise OSError(errno.EBADF, "closed")
+
+
+@pytest.mark.parametrize("moved", [-1, 11, no_number])
+@pytest.mark.parametrize("bit", [IN, OUT])
+def test_a_number_that_came_back_is_not_shared_with_who_had_it_and_has_it_no_more(stage, bit, moved):
+    old, new = Selectable(stage, name="old"), Selectable(stage, name="new")
+    stage.all.add(old, (IN | OUT) ^ bit)
+    if callable(moved):
+        old.fileno = moved
+    else:
+        old.fd = moved
+    stage.all.add(new, bit)
+    assert stage.masks == {9: bit}
+    stage.give((9, IN | OUT))
+    assert stage.told == [("new", "read" if bit == IN else "write")]
+    stage.all.remove(old, IN | OUT)
+    assert stage.masks == {9: bit}
+
+
+@pytest.mark.parametrize("refusal", [FileNotFoundError, PermissionError])
+def test_a_number_that_the_kernel_forgot_is_watched_anew_for_who_was_added_last(stage, refusal):
+    """The older object has nothing but the number, and cannot tell that it is another file's."""
+    old, new = Selectable(stage, name="old"), Selectable(stage, name="new")
+    stage.all.add(old, IN)
+    stage.script.refusals_to_modify[9] = refusal()
+    stage.all.add(new, OUT)
+    assert stage.masks == {9: OUT}
+    assert (stage.all.readers(), stage.all.writers()) == ([], [new])
+
+
+def test_what_the_kernel_refuses_to_watch_for_more_is_watched_as_before(stage):
+    it, other = Selectable(stage), Selectable(stage, name="other")
+    stage.all.add(it, IN)
+    stage.script.refusals_to_modify[9] = OSError(errno.ENOMEM, "no memory")
+    for each in (it, other):
+        with pytest.raises(OSError, match="no memory"):
+            stage.all.add(each, OUT)
+    assert stage.masks == {9: IN}
+    assert (stage.all.readers(), stage.all.writers()) == ([it], [])
+
+
+def test_a_number_that_the_engine_had_in_between_is_watched_anew(stage):
+    it, other, stream = Selectable(stage), Selectable(stage, name="other"), Watching()
+    stage.all.add(it, IN)
+    stage.loop.watch(9, stream, IN)
+    stage.loop.unwatch(9)
+    stage.all.add(other, OUT)
+    assert stage.masks == {9: OUT}
+    assert (stage.all.readers(), stage.all.writers()) == ([], [other])
+
+
+def test_removing_one_wish_of_a_number_that_the_kernel_forgot_is_survived(stage):
+    """Its other one is not told, as with epoll nobody is whose number was closed behind its back."""
+    it, other = Selectable(stage), Selectable(stage, name="other")
+    stage.all.add(it, IN)
+    stage.all.add(other, OUT)
+    it.answers["read"] = ValueError("mine")
+    stage.script.refusals_to_modify[9] = OSError(errno.EBADF, "closed")
+    stage.give((9, IN))
+    assert [each[:2] for each in stage.told] == [("it", "read"), ("it", "lost")]
+    stage.all.remove(other, OUT)
+    assert stage.masks == {}
 
 
 def test_an_object_whose_descriptor_was_closed_can_still_be_removed(stage):
@@ -250,22 +346,44 @@ def test_reading_may_put_another_writer_in_place_which_is_called_later(stage):
     assert stage.told == [("reader", "read"), ("other", "write")]
 
 
-@pytest.mark.parametrize("event", [HUP, ERR, ERR | HUP])
-def test_B4_a_hang_up_with_nothing_to_read_ends_everybody_once(stage, event):
+HANG_UPS = pytest.mark.parametrize("event", [HUP, ERR, ERR | HUP, OUT | HUP, OUT | ERR])
+
+
+@HANG_UPS
+def test_B4_a_hang_up_with_nothing_to_read_ends_everybody_once_cleanly_for_the_reader(stage, event):
     reader, writer = Selectable(stage, name="reader"), Selectable(stage, name="writer")
     stage.all.add(reader, IN)
     stage.all.add(writer, OUT)
     stage.give((9, event))
-    assert stage.told == [("reader", "lost", None), ("writer", "lost", None)]
+    assert stage.told == [("reader", "lost", "cleanly"), ("writer", "lost", None)]
     assert stage.masks == {}
 
 
-def test_B4_one_that_reads_and_writes_is_told_of_a_hang_up_once(stage):
+@HANG_UPS
+def test_B4_one_that_reads_and_writes_is_told_of_a_hang_up_once(stage, event):
     it = Selectable(stage)
     stage.all.add(it, IN)
     stage.all.add(it, OUT)
-    stage.give((9, HUP))
+    stage.give((9, event))
+    assert stage.told == [("it", "lost", "cleanly")]
+
+
+@HANG_UPS
+def test_B4_one_that_only_writes_is_not_asked_to_write_once_more(stage, event):
+    it = Selectable(stage)
+    stage.all.add(it, OUT)
+    stage.give((9, event))
     assert stage.told == [("it", "lost", None)]
+
+
+def test_B4_a_writer_that_is_removed_when_the_reader_is_told_is_not_told(stage):
+    reader, writer = Selectable(stage, name="reader"), Selectable(stage, name="writer")
+    stage.all.add(reader, IN)
+    stage.all.add(writer, OUT)
+    lost = stage.all._lost
+    stage.all._lost = lambda *what: (stage.all.remove(writer, OUT), lost(*what))
+    stage.give((9, HUP))
+    assert stage.told == [("reader", "lost", "cleanly")]
 
 
 def test_B4_a_hang_up_with_something_to_read_is_read_first(stage):

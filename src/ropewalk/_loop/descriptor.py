@@ -5,15 +5,17 @@ between the loop and the one or two objects (a reader, a writer) that share a nu
 such thing in between and are watched directly.
 
 Rules, as Twisted's users know them: `doRead` and `doWrite` return None, or an exception that ends the descriptor; what
-they raise is logged and ends it too. Ending is: watched no more, then `connectionLost(Failure)`. A hang-up with
-nothing to read ends the reader, and the writer if that is another object; with something to read it is read first
-(FAULTS B4): the object sees the end of the data by itself.
+they raise is logged and ends it too. Ending is: watched no more, then `connectionLost(Failure)`. A hang-up or an error
+with something to read is read first (FAULTS B4): the object sees the end of the data by itself. With nothing to read it
+ends both at once: to a reader it is a clean end, to one that only writes it is none. Why not one more doWrite: an object
+that has nothing to write just then would be called for ever.
 
 It must never close a descriptor: whoever opened it does.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +27,10 @@ class Descriptors:
 
     __slots__ = ("_by_object", "_loop", "_lost", "_watched")
 
-    def __init__(self, loop: Loop, lost: Callable[[Any, BaseException | None], None]) -> None:
+    def __init__(self, loop: Loop, lost: Callable[[Any, BaseException | None, bool], None]) -> None:
         self._loop = loop
-        # How an object is told of its end; given by the reactor, who knows what a Failure is.
+        # How an object is told of its end (object, exception, whether it is clean without one); given by the reactor, who
+        # knows what a Failure is.
         self._lost = lost
         self._watched: dict[int, Descriptor] = {}
         # Why: an object whose descriptor was closed has fileno() -1; it must still be possible to remove it.
@@ -35,20 +38,35 @@ class Descriptors:
 
     def add(self, selectable: Any, bit: int) -> None:
         fd = _fileno(selectable)
+        if self._by_object.get(id(selectable), fd) != fd:
+            # Why: it was given another descriptor, and what it wished of the one before is over.
+            self.remove(selectable, IN | OUT)
         found = self._watched.get(fd)
-        if found is not None and found.is_other(selectable, bit):
-            # Why: the number was closed behind our back and belongs to something new.
-            self._drop(found)
-            found = None
-        if found is None:
-            found = Descriptor(self, fd)
-            found.take(selectable, bit)
-            self._loop.watch(fd, found, found.mask())
-            self._watched[fd] = found
-        elif not found.has(selectable, bit):
-            found.take(selectable, bit)
-            self._loop.rewatch(fd, found, found.mask())
+        try:
+            if found is None or not self._joins(found, selectable, bit):
+                if found is not None:
+                    self._drop(found)
+                found = Descriptor(self, fd)
+                self._loop.watch(fd, found, bit)
+                self._watched[fd] = found
+        except OSError as exc:
+            if exc.errno != errno.EBADF:
+                raise
+            raise _not_open(selectable, fd) from None
+        found.take(selectable, bit)
         self._by_object[id(selectable)] = fd
+
+    def _joins(self, found: Descriptor, selectable: Any, bit: int) -> bool:
+        """Watch a number for one wish more; False if it was closed behind our back and belongs to something new."""
+        if not self._is_ours(found) or found.is_stale(selectable, bit):
+            return False
+        try:
+            self._loop.rewatch(found.fd, found, found.mask() | bit)
+        except (FileNotFoundError, PermissionError):
+            return (
+                False  # Safe because: epoll forgot it with its file; the new one may be what it cannot hold.
+            )
+        return True
 
     def remove(self, selectable: Any, bits: int) -> None:
         fd = self._by_object.get(id(selectable))
@@ -61,7 +79,10 @@ class Descriptors:
         if not found.mask():
             self._drop(found)
         elif self._is_ours(found):
-            self._loop.rewatch(found.fd, found, found.mask())
+            try:
+                self._loop.rewatch(found.fd, found, found.mask())
+            except OSError:
+                pass  # Safe because: closed behind our back, and what the kernel forgot it does not report.
 
     def _drop(self, found: Descriptor) -> None:
         for each in (found.reader, found.writer):
@@ -87,9 +108,9 @@ class Descriptors:
             self._drop(found)
         return objects
 
-    def end(self, selectable: Any, exc: BaseException | None) -> None:
+    def end(self, selectable: Any, exc: BaseException | None, is_clean: bool = False) -> None:
         self.remove(selectable, IN | OUT)
-        self._lost(selectable, exc)
+        self._lost(selectable, exc, is_clean)
 
     def call(self, selectable: Any, method: str) -> None:
         """One doRead or doWrite, and what follows from its answer."""
@@ -117,16 +138,15 @@ class Descriptor:
     def mask(self) -> int:
         return (IN if self.reader is not None else 0) | (OUT if self.writer is not None else 0)
 
-    def has(self, selectable: Any, bit: int) -> bool:
-        return (self.reader if bit == IN else self.writer) is selectable
-
     def holds(self, selectable: Any) -> bool:
         return self.reader is selectable or self.writer is selectable
 
-    def is_other(self, selectable: Any, bit: int) -> bool:
-        """Whether the place for this bit is taken by another object than the one given."""
-        holder = self.reader if bit == IN else self.writer
-        return holder is not None and holder is not selectable
+    def is_stale(self, selectable: Any, bit: int) -> bool:
+        """Whether another object has the place for this bit, or has the other place and another descriptor by now."""
+        holder, other = (self.reader, self.writer) if bit == IN else (self.writer, self.reader)
+        if holder is not None and holder is not selectable:
+            return True
+        return other is not None and other is not selectable and not _is_at(other, self.fd)
 
     def take(self, selectable: Any, bit: int) -> None:
         if bit == IN:
@@ -149,10 +169,12 @@ class Descriptor:
 
     def ready(self, event: int) -> None:
         reader, writer = self.reader, self.writer
-        if event & (ERR | HUP) and not event & (IN | OUT):
-            # Nothing to read or write will come of it: tell them, or the same event comes back for ever.
-            for each in {id(each): each for each in (reader, writer) if each is not None}.values():
-                self._all.end(each, None)
+        if event & (ERR | HUP) and not event & IN:
+            if reader is not None:
+                self._all.end(reader, None, is_clean=True)
+            # Safe because: one that does both is no writer any more, nor is one that the reader has just removed.
+            if writer is not None and self.writer is writer:
+                self._all.end(writer, None)
             return
         if event & IN and reader is not None:
             self._all.call(reader, "doRead")
@@ -164,7 +186,18 @@ class Descriptor:
 def _fileno(selectable: Any) -> int:
     fd = selectable.fileno()
     if not isinstance(fd, int) or fd < 0:
-        raise ValueError(
-            f"{selectable!r} has no open descriptor: fileno() gave {fd!r}, not a number from 0 up"
-        )
+        raise _not_open(selectable, fd)
     return fd
+
+
+def _not_open(selectable: Any, fd: object) -> ValueError:
+    return ValueError(
+        f"{selectable!r} has no open descriptor: fileno() gave {fd!r}, not the number of an open one"
+    )
+
+
+def _is_at(selectable: Any, fd: int) -> bool:
+    try:
+        return bool(selectable.fileno() == fd)
+    except Exception:
+        return False  # Safe because: what cannot tell its number any more has none.

@@ -4,11 +4,12 @@ It must never know who watches a descriptor. The whole list is handed to the ker
 costs what is registered, not what is ready; nothing else is against it: no limit on numbers, mask 0 reports
 errors and hang-ups as epoll does, regular files are always ready as the standard says.
 
-The bits are the contract's own but for one: POLLNVAL, "this descriptor is not open". It is the only sign that
-somebody closed a descriptor behind our back, and it comes at once, at every call, whatever the mask. Rule: it
-is reported as ERR and HUP, so that the owner is told as of any lost connection; it is level-triggered like
-the rest and ends when the owner unregisters. Rejected: reporting it once and swallowing it then, since the
-kernel would go on answering at once and the loop would spin with nothing to do.
+The bits are the contract's own but for one: POLLNVAL, "this descriptor is not open". The table would take such
+a number, so `register` looks for itself. Later it is the only sign that somebody closed a descriptor behind our
+back, and it comes at once, at every call, whatever the mask. Rule: it is reported as ERR and HUP, so that the
+owner is told as of any lost connection; it is level-triggered like the rest and ends when the owner unregisters.
+Rejected: reporting it once and swallowing it then, since the kernel would go on answering at once and the loop
+would spin with nothing to do.
 
 The kernel names everything that is ready, in the order of registration. Where that is more than the limit,
 `fair_share` lets those passed over come first the next time.
@@ -19,6 +20,7 @@ Sources: poll(2), POSIX.1-2017; CPython, Modules/selectmodule.c; FAULTS.md B1, B
 from __future__ import annotations
 
 import math
+import os
 import select
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -49,7 +51,7 @@ class PollModule(Protocol):
 class Poll:
     """The poller over poll(2); see `Poller` for what each method promises."""
 
-    __slots__ = ("_remove", "_wait", "_waiting", "modify", "register")
+    __slots__ = ("_add", "_remove", "_wait", "_waiting", "modify")
 
     name = "poll"
     notices_reset_at_mask_zero = True
@@ -57,11 +59,16 @@ class Poll:
     def __init__(self, kernel: PollModule | None = None) -> None:
         table = (cast("PollModule", select) if kernel is None else kernel).poll()
         # Safe because: the table is a dictionary in CPython: a number registered twice has its mask replaced.
-        self.register: Callable[[int, int], None] = table.register
+        self._add: Callable[[int, int], None] = table.register
         self.modify: Callable[[int, int], None] = table.modify
         self._remove: Callable[[int], None] = table.unregister
         self._wait: Callable[[float | None], list[tuple[int, int]]] = table.poll
         self._waiting: dict[int, None] = {}
+
+    def register(self, fd: int, mask: int, /) -> None:
+        if fd >= 0:  # Why: a negative number is the table's to refuse.
+            os.fstat(fd)  # Why: it raises EBADF at once, while it is known who is to blame.
+        self._add(fd, mask)
 
     def unregister(self, fd: int, /) -> None:
         try:

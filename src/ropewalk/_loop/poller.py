@@ -71,7 +71,7 @@ class Poller(Protocol):
         Raises: PermissionError if the kernel cannot poll this kind of file (epoll: regular files), which is
                 always ready;
                 ValueError if the number is beyond what the mechanism can hold (select);
-                OSError (EBADF) if it is not open; poll() only finds out when polled, and then reports ERR.
+                OSError (EBADF) if it is not open.
         """
 
     def modify(self, fd: int, mask: int, /) -> None:

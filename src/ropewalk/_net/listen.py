@@ -305,10 +305,11 @@ class Port:
                 return
             self._rest = 0.0
             self._take(accepted, sockaddr)
-            if self.sock is None or self._stopped is not None or self._is_paused:
-                return
             if self._core.loop.due:
                 self._core.loop.settle()
+            # Why asked last, and for this very socket: any of these callbacks may stop the port, and start it anew.
+            if self.sock is not sock or self._stopped is not None or self._is_paused:
+                return
         if burst < _BURST_MOST:
             self._burst = burst * 2
 

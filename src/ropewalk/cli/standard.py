@@ -11,6 +11,7 @@ Source: pipe(7): a pipe that polls writable takes PIPE_BUF bytes at once.
 Rejected: threads that copy. They cannot be paused, and end only when the other side does.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -185,4 +186,4 @@ class Output:
 
     def connectionLost(self, reason: Any) -> None:
         if not self.is_broken:
-            self._break(BrokenPipeError(32, "nobody reads the standard output any more"))
+            self._break(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
