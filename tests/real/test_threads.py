@@ -331,18 +331,19 @@ def test_the_pool_is_resized_while_jobs_run_and_no_job_is_lost(reactor, before, 
     old, new = Jobs(), Jobs()
 
     async def story():
-        waiting = [defer(reactor, old.work) for _ in range(before + 3)]
+        waiting = [defer(reactor, old.work) for _ in range(before)]
         old.wait_until_there_are(before)
         reactor.suggestThreadPoolSize(after)
         waiting += [defer(reactor, new.work) for _ in range(after + 3)]
+        new.wait_until_there_are(max(0, after - before))
+        old.end()
         new.wait_until_there_are(after)
         new.end()
-        old.end()
         for each in waiting:
             await each
 
     outcome(reactor, story())
-    assert new.most == after
+    assert (old.most, new.most) == (before, after)
 
 
 def test_the_pool_rejects_a_size_below_one(reactor):
