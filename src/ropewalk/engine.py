@@ -276,7 +276,7 @@ class Reactor:
     def resolve(self, name: str, timeout: float | tuple[float, ...] = 60) -> Deferred[str]:
         """Look up one IPv4 address.
 
-        Args:    timeout: seconds; of a tuple, as Twisted's users pass it, the sum.
+        Args:    timeout: seconds, from when its look-up starts; of a tuple, as Twisted's users pass it, the sum.
         Returns: a Deferred with the address as text, or DNSLookupError.
         Source:  IResolverSimple.getHostByName.
         """
@@ -286,21 +286,11 @@ class Reactor:
         found = literal(checked_host(name), 0)
         if found is not None:
             return self._answered(str(found[1][0]))
+        seconds = checked_delay(sum(timeout) if isinstance(timeout, tuple) else timeout)
         question: list[Any] = []
-
-        def give_up(_: object) -> None:
-            if limit.active():
-                limit.cancel()
-            for each in question:
-                each.cancel()
-
-        answer: Deferred[str] = words.Deferred(give_up)
-        seconds = sum(timeout) if isinstance(timeout, tuple) else timeout
-        limit = self.callLater(seconds, self._no_answer, answer, name, question)
+        answer: Deferred[str] = words.Deferred(lambda _: question[0].cancel())
 
         def done(result: Any) -> None:
-            if limit.active():
-                limit.cancel()
             rows = [] if isinstance(result, BaseException) else [row for row in result if len(row[4]) == 2]
             if rows:
                 answer.callback(rows[0][4][0])
@@ -309,7 +299,7 @@ class Reactor:
                 answer.errback(words.Failure(words.error.getLookupError(exc, name)))
 
         try:
-            question.append(self._ask_for_name(name, 0, done))
+            question.append(self._core.resolver.ask(name, 0, done, seconds))
         except Exception as exc:
             done(exc)  # Why: a resolver that users install may raise at once; that is a failed look-up.
         return answer
@@ -318,12 +308,6 @@ class Reactor:
         answer: Deferred[str] = self._core.words.Deferred()
         answer.callback(address)
         return answer
-
-    def _no_answer(self, answer: Deferred[str], name: str, question: list[Any]) -> None:
-        for each in question:
-            each.cancel()
-        words = self._core.words
-        answer.errback(words.Failure(words.error.getLookupError(TimeoutError("no answer in time"), name)))
 
     def _ask_for_name(self, host: str, port: int, done: Callable[[Any], None]) -> Any:
         return self._core.resolver.ask(host, port, done)
