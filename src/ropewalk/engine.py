@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from threading import get_ident
+from threading import RLock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -63,6 +63,7 @@ class Reactor:
         self._descriptors = Descriptors(self._loop, self._descriptor_lost)
         self._pool: ThreadPool | None = None
         self._pool_size: int | None = None
+        self._pool_lock = RLock()
 
     # ---- running ----------------------------------------------------------------------------------------------
 
@@ -129,10 +130,12 @@ class Reactor:
         Raises:  KeyError for another phase; TypeError if it is not callable.
         Source:  IReactorCore.addSystemEventTrigger.
         """
+        self._loop.check_thread_of("addSystemEventTrigger")
         return self._events.add(phase, eventType, callable, args, kw)
 
     def removeSystemEventTrigger(self, triggerID: Trigger) -> None:
         """Raises: ValueError if it has run, was removed before, or is no trigger at all."""
+        self._loop.check_thread_of("removeSystemEventTrigger")
         self._events.remove(triggerID)
 
     def fireSystemEvent(self, eventType: str) -> None:
@@ -264,6 +267,7 @@ class Reactor:
         Returns: the one that did so before.
         Source:  IReactorPluggableNameResolver.
         """
+        self._loop.check_thread_of("installNameResolver")
         before = self._core.resolver
         previous = before.resolver if isinstance(before, HostnameSource) else NameResolver(before.ask, WORDS)
         self._core.resolver = HostnameSource(self._loop, resolver)
@@ -271,6 +275,7 @@ class Reactor:
 
     def installResolver(self, resolver: Any) -> None:
         """Let an object with `getHostByName` look up all names from now on. Source: IReactorPluggableResolver."""
+        self._loop.check_thread_of("installResolver")
         self._core.resolver = SimpleSource(self._loop, resolver)
 
     def resolve(self, name: str, timeout: float | tuple[float, ...] = 60) -> Deferred[str]:
@@ -280,6 +285,7 @@ class Reactor:
         Returns: a Deferred with the address as text, or DNSLookupError.
         Source:  IResolverSimple.getHostByName.
         """
+        self._loop.check_thread_of("resolve")
         words = self._core.words
         if not name:
             return self._answered("0.0.0.0")
@@ -354,7 +360,7 @@ class Reactor:
         loop.call_from_thread(callable, args, kw)
 
     def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
-        """Call in a thread of the pool; what it raises is logged. Source: IReactorInThreads."""
+        """Call in a thread of the pool; from any thread. What it raises is logged. Source: IReactorInThreads."""
         self.getThreadPool().callInThread(callable, *args, **kw)
 
     def isReactorThread(self) -> bool:
@@ -362,30 +368,28 @@ class Reactor:
         return get_ident() == self._loop.thread
 
     def getThreadPool(self) -> ThreadPool:
-        """The pool behind callInThread, made at first use and stopped at shutdown."""
-        if self._loop.is_forked():
+        """The pool behind callInThread, made at first use and stopped at shutdown; from any thread."""
+        if self._loop.is_forked() or self._loop.is_closed():
             self._loop.check_thread("getThreadPool")
-        if self._pool is None:
-            from ropewalk._loop.threads import ThreadPool  # Why here: only who has threads needs it.
+        with self._pool_lock:
+            if self._pool is None:
+                from ropewalk._loop.threads import ThreadPool  # Why here: only who has threads needs it.
 
-            self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
-            self.addSystemEventTrigger("during", "shutdown", self._stop_pool)
-        return self._pool
+                self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
+                self._events.add("during", "shutdown", self._stop_pool, (), {})
+            return self._pool
 
     def suggestThreadPoolSize(self, size: int) -> None:
         """How many threads the pool may have. Raises: ValueError below 1."""
-        if self._pool is None:
-            from ropewalk._loop.threads import ThreadPool
-
-            ThreadPool(size)
-            self._pool_size = size
-        else:
-            self._pool.adjustPoolsize(maxthreads=size)
+        self._loop.check_thread_of("suggestThreadPoolSize")
+        self.getThreadPool().adjustPoolsize(maxthreads=size)
 
     def _stop_pool(self) -> None:
-        pool, self._pool = self._pool, None
+        with self._pool_lock:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                self._pool_size = pool.max
         if pool is not None:
-            self._pool_size = pool.max
             pool.stop()
 
     # ---- descriptors ------------------------------------------------------------------------------------------

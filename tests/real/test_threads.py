@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ropewalk import ClientFactory, Deferred, Failure, Protocol, Reactor, ServerFactory
+from ropewalk.error import ReactorAlreadyRunning
 from ropewalk.threads import blockingCallFromThread, deferToThreadPool
 from tests.real.counterparts import LIMIT, run, run_python
 
@@ -436,6 +437,8 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
                 transport.pauseProducing,
                 transport.resumeProducing,
                 lambda: transport.registerProducer(self, True),
+                lambda: transport.setTcpNoDelay(True),
+                lambda: transport.setTcpKeepAlive(True),
                 lambda: reactor.callLater(0, int),
                 late.cancel,
                 lambda: late.delay(1),
@@ -449,6 +452,8 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
                 lambda: reactor.removeAll(),
                 reactor.stop,
                 reactor.iterate,
+                reactor.run,
+                reactor.startRunning,
             ):
                 try:
                     call()
@@ -469,7 +474,7 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
     assert heard == b"still there"
     assert late.active() and late.getTime() == due
     late.cancel()  # nobody runs it now
-    assert len(refused) == 21
+    assert len(refused) == 25
     for text in refused:
         assert "'the wrong one'" in text
         assert threading.current_thread().name in text
@@ -482,12 +487,44 @@ def test_run_from_a_second_thread_is_refused_while_the_first_runs_it(reactor):
         try:
             reactor.run(installSignalHandlers=False)
         except RuntimeError as exc:
-            told.append(type(exc).__name__)
+            told.append(exc)
         reactor.callFromThread(reactor.stop)
 
     reactor.callWhenRunning(lambda: start_threads(second))
     run(reactor)
-    assert len(told) == 1
+    (exc,) = told
+    assert isinstance(exc, ReactorAlreadyRunning)
+    assert f"the reactor runs in thread {threading.current_thread().name!r}" in str(exc)
+
+
+def test_threads_that_ask_for_the_pool_at_the_same_time_get_the_same_one_which_is_stopped(reactor):
+    start, pools, done = threading.Barrier(8), [], []
+
+    def ask():
+        start.wait(LIMIT)
+        pools.append(reactor.getThreadPool())
+        reactor.callInThread(done.append, threading.get_ident())
+
+    def begin():
+        join(start_threads(*[ask] * 8))
+        reactor.stop()
+
+    reactor.suggestThreadPoolSize(8)
+    reactor.callWhenRunning(begin)
+    run(reactor)
+    assert len(set(pools)) == 1
+    assert len(done) == 8
+    assert not [each for each in threading.enumerate() if each.name.startswith("ropewalk-pool")]
+
+
+def test_a_job_may_give_jobs_to_the_pool_and_what_they_return_comes_back(reactor):
+    def outer():
+        defer(reactor, lambda: "inner").addCallback(told.append).addCallback(lambda _: reactor.stop())
+
+    told = []
+    reactor.callInThread(outer)
+    run(reactor)
+    assert told == ["inner"]
 
 
 def test_a_reactor_may_be_made_in_one_thread_and_run_in_another():

@@ -78,10 +78,7 @@ class Life:
         return self._state
 
     def run(self, install_signal_handlers: bool) -> None:
-        if self._loop.is_forked():
-            self._loop.check_thread("run")
-        if self._state is not LifeState.STOPPED:
-            raise ReactorAlreadyRunning("run: this reactor runs already; stop it first")
+        self._check_stopped("run")
         before = self._loop.enter()
         try:
             if install_signal_handlers:
@@ -100,10 +97,19 @@ class Life:
 
     def start(self) -> None:
         """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
-        if self._state is not LifeState.STOPPED:
-            raise ReactorAlreadyRunning("startRunning: this reactor runs already")
+        self._check_stopped("startRunning")
         self._state = LIFE[self._state, LifeEvent.RUN]
         self._events.fire("startup")
+
+    def _check_stopped(self, asked: str) -> None:
+        try:
+            self._loop.check_thread_of(asked)
+        except RuntimeError as exc:
+            if self._loop.is_forked() or self._state is LifeState.STOPPED:
+                raise
+            raise ReactorAlreadyRunning(str(exc)) from None
+        if self._state is not LifeState.STOPPED:
+            raise ReactorAlreadyRunning(f"{asked}: this reactor runs already; stop it first")
 
     def _begin(self) -> None:
         if self._state is LifeState.STARTING:

@@ -160,6 +160,7 @@ class Resolver:
 
         Args: timeout: seconds that the look-up may take, from when it has a thread; None for as long as it takes.
         """
+        self._loop.check_thread_of("resolveHostName")
         look_up = LookUp(self, host, port, done, timeout)
         self._waiting.append(look_up)
         self._start_some()
