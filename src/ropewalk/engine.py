@@ -153,6 +153,7 @@ class Reactor:
         self._loop.check_thread_of("close")
         self._life.crash()
         self._core.shut_down()
+        self._life.let_go()
         if self._pool is not None:
             self._pool.stop()
         self._loop.close()
@@ -362,6 +363,14 @@ class Reactor:
     def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
         """Call in a thread of the pool; from any thread. What it raises is logged. Source: IReactorInThreads."""
         self.getThreadPool().callInThread(callable, *args, **kw)
+
+    def callAtEnd(self, callable: Callable[[], object]) -> Callable[[], None]:
+        """Call when the run ends, before the pool's jobs are waited for, or at once if it has ended; from any thread.
+
+        For threads that wait for the reactor, and must not wait for ever: it only tells them, and may be called twice.
+        Returns: what takes it back.
+        """
+        return self._life.call_at_end(callable)
 
     def isReactorThread(self) -> bool:
         """Whether it runs, and this is the thread it runs in."""

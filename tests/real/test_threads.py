@@ -230,6 +230,64 @@ def test_many_threads_wait_for_the_reactor_at_once(reactor):
     assert sorted(answers) == [(number, turn) for number in range(10) for turn in range(50)]
 
 
+@pytest.mark.parametrize("asks", ["before the end", "while its pool is waited for", "after the end"])
+def test_a_thread_that_waits_for_a_reactor_that_stops_is_told_and_does_not_hold_it_up(reactor, asks):
+    told, begun, go_on = [], threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        if asks != "before the end":
+            assert go_on.wait(LIMIT)
+        try:
+            blockingCallFromThread(reactor, Deferred)
+        except RuntimeError as exc:
+            told.append(str(exc))
+
+    def begin():
+        if asks == "after the end":
+            threads.extend(start_threads(work))
+        else:
+            reactor.callInThread(work)
+        assert begun.wait(LIMIT)
+        reactor.callLater(0.01, reactor.stop)
+
+    threads = []
+    reactor.callWhenRunning(begin)
+    if asks == "while its pool is waited for":
+        reactor.addSystemEventTrigger("during", "shutdown", go_on.set)
+    began = time.monotonic()
+    run(reactor)
+    go_on.set()
+    join(threads)
+    assert time.monotonic() - began < 5
+    assert len(told) == 1
+    assert "the reactor has stopped" in told[0]
+
+
+def test_a_thread_may_stop_the_reactor_and_gets_its_answer(reactor):
+    told = []
+    reactor.callInThread(lambda: told.append(blockingCallFromThread(reactor, reactor.stop)))
+    run(reactor)
+    assert told == [None]
+
+
+def test_a_thread_that_waits_for_a_reactor_which_is_closed_is_told():
+    reactor, told = Reactor(), []
+
+    def ask():
+        with pytest.raises(RuntimeError, match=r"has stopped|has been closed"):
+            blockingCallFromThread(reactor, Deferred)
+        told.append("told")
+
+    threads = start_threads(ask)
+    while not reactor._loop.has_work():
+        time.sleep(0.001)
+    reactor.iterate()
+    reactor.close()
+    join(threads)
+    assert told == ["told"]
+
+
 # ---- the pool -----------------------------------------------------------------------------------------------------
 
 

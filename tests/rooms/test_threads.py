@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
@@ -309,6 +309,7 @@ class Desk:
         self.calls = []
         self.left = threading.Event()
         self.pool = pool
+        self.waiting = []
 
     def callFromThread(self, func, *args):
         self.calls.append((func, args))
@@ -322,6 +323,10 @@ class Desk:
 
     def isReactorThread(self):
         return False
+
+    def callAtEnd(self, tell):
+        self.waiting.append(tell)
+        return lambda: self.waiting.remove(tell)
 
     def make_calls(self):
         assert self.left.wait(PATIENCE)
@@ -408,6 +413,51 @@ def test_SystemExit_reaches_the_reactor_and_the_thread_that_waits():
         with pytest.raises(SystemExit):
             desk.make_calls()
         assert isinstance(answer.exception(PATIENCE), SystemExit)
+
+
+def no_answer(desk, func, end):
+    """What a thread is told that waits for an answer of `func` when `end` has been called."""
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(threads.blockingCallFromThread, desk, func)
+        assert desk.left.wait(PATIENCE)
+        end()
+        exc = answer.exception(PATIENCE)
+    assert desk.waiting == []
+    return exc
+
+
+def test_a_thread_whose_call_was_not_made_when_the_reactor_ended_is_told_and_it_never_is():
+    desk, made = Desk(), []
+    exc = no_answer(desk, lambda: made.append(1), lambda: desk.waiting[0]())
+    assert type(exc) is RuntimeError
+    assert "the reactor has stopped, there will be no result of <function" in str(exc)
+    desk.make_calls()
+    assert made == []
+
+
+@pytest.mark.parametrize("late", ["callback", "errback"])
+def test_a_thread_that_waits_for_a_Deferred_is_told_when_the_reactor_ends(late):
+    deferred = ropewalk.Deferred()
+    desk, got = Desk(), []
+
+    def end():
+        desk.make_calls()
+        desk.waiting[0]()
+
+    exc = no_answer(desk, lambda: deferred, end)
+    assert "the reactor has stopped" in str(exc)
+    getattr(deferred, late)(ValueError("too late"))
+    deferred.addBoth(got.append)
+    # A failure that nobody was told of is still the Deferred's.
+    assert isinstance(got[0], Failure) is (late == "errback")
+
+
+def test_a_cancellation_that_is_the_answer_is_given_as_it_is():
+    def bad():
+        raise CancelledError("its own")
+
+    with pytest.raises(CancelledError, match="its own"):
+        blocking(Desk(), bad)
 
 
 def test_a_thread_gets_the_exception_of_what_the_reactor_called():

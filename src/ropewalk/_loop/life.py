@@ -60,7 +60,7 @@ LIFE: Table[LifeState, LifeEvent] = Table(
 class Life:
     """Runs a loop, and stops it."""
 
-    __slots__ = ("_disconnect_all", "_events", "_loop", "_signals", "_state")
+    __slots__ = ("_disconnect_all", "_events", "_has_ended", "_loop", "_signals", "_state", "_waiting")
 
     def __init__(self, loop: Loop, events: SystemEvents, disconnect_all: Callable[[], None]) -> None:
         self._loop = loop
@@ -68,6 +68,9 @@ class Life:
         self._disconnect_all = disconnect_all
         self._signals = Signals(self._on_signal)
         self._state = LifeState.STOPPED
+        # What tells threads that wait for the loop that it has ended; and whether it has, until it is started again.
+        self._waiting: set[Callable[[], object]] = set()
+        self._has_ended = False
         # Why: a child's SIGTERM must end it, as before the run, and not wake a loop that is none of its own.
         loop.on_fork.append(self._signals.restore)
         events.set_heart("startup", self._begin)
@@ -93,11 +96,13 @@ class Life:
         finally:
             self._signals.restore()
             self.crash()
+            self.let_go()
             self._loop.leave(before)
 
     def start(self) -> None:
         """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
         self._check_stopped("startRunning")
+        self._has_ended = False
         self._state = LIFE[self._state, LifeEvent.RUN]
         self._events.fire("startup")
 
@@ -131,6 +136,21 @@ class Life:
                 self._loop.call_soon(self._end)
             self._state = LIFE[self._state, LifeEvent.DISCONNECT]
         self._disconnect_all()
+        self.let_go()
+
+    def call_at_end(self, tell: Callable[[], object]) -> Callable[[], None]:
+        """Thread-safe. Gives what takes it back."""
+        self._waiting.add(tell)
+        # Why after: `let_go` sets the mark before it looks for whom to tell. One of the two always sees the other.
+        if self._has_ended:
+            tell()
+        return lambda: self._waiting.discard(tell)
+
+    def let_go(self) -> None:
+        """Tell the threads that wait for the loop that it has ended. Rule: before the pool is waited for, which may wait for them."""
+        self._has_ended = True
+        for tell in list(self._waiting):
+            tell()
 
     def _end(self) -> None:
         if self._state is LifeState.ENDING:
