@@ -351,6 +351,7 @@ class Reactor:
     def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
         """Call on the reactor's thread, in its next turn; from any thread, or from a signal handler.
 
+        Raises: TypeError if it is not callable; RuntimeError once the reactor is closed, and in a forked child.
         Order:  in the order of the calls.
         Source: IReactorFromThreads.
         """
@@ -358,6 +359,8 @@ class Reactor:
         if loop.thread == CLOSED_FOR_GOOD:
             # Why here and not below: what the engine's own threads answer too late may be lost, a user's call not.
             loop.check_thread("callFromThread")
+        if not builtins.callable(callable):
+            raise TypeError(f"callFromThread needs a callable, not {callable!r}")
         loop.call_from_thread(callable, args, kw)
 
     def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:

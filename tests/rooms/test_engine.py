@@ -501,6 +501,9 @@ def test_what_cannot_be_called_is_refused_when_it_is_asked_for(reactor):
     for wrong in (None, "call me"):
         with pytest.raises(TypeError, match="needs a callable"):
             reactor.callLater(1, wrong)
+        with pytest.raises(TypeError, match="callFromThread needs a callable"):
+            reactor.callFromThread(wrong)
+    assert not reactor._loop.has_work()
 
 
 def test_it_knows_whether_this_is_its_thread(stage, reactor):
