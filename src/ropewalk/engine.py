@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from threading import get_ident
+from threading import RLock, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -69,6 +69,7 @@ class Reactor:
         self._descriptors = Descriptors(self._loop, self._descriptor_lost)
         self._pool: ThreadPool | None = None
         self._pool_size: int | None = None
+        self._pool_lock = RLock()
 
     # ---- running ----------------------------------------------------------------------------------------------
 
@@ -131,10 +132,12 @@ class Reactor:
         Raises:  KeyError for another phase; TypeError if it is not callable.
         Source:  IReactorCore.addSystemEventTrigger.
         """
+        self._loop.check_thread_of("addSystemEventTrigger")
         return self._events.add(phase, eventType, callable, args, kw)
 
     def removeSystemEventTrigger(self, triggerID: Trigger) -> None:
         """Raises: ValueError if it has run, was removed before, or is no trigger at all."""
+        self._loop.check_thread_of("removeSystemEventTrigger")
         self._events.remove(triggerID)
 
     def fireSystemEvent(self, eventType: str) -> None:
@@ -156,6 +159,7 @@ class Reactor:
             )
         self._life.crash()
         self._core.shut_down()
+        self._life.let_go()
         if self._pool is not None:
             self._pool.stop()
         self._loop.close()
@@ -270,6 +274,7 @@ class Reactor:
         Returns: the one that did so before.
         Source:  IReactorPluggableNameResolver.
         """
+        self._loop.check_thread_of("installNameResolver")
         before = self._core.resolver
         previous = before.resolver if isinstance(before, HostnameSource) else NameResolver(before.ask, WORDS)
         self._core.resolver = HostnameSource(self._loop, resolver)
@@ -277,36 +282,28 @@ class Reactor:
 
     def installResolver(self, resolver: Any) -> None:
         """Let an object with `getHostByName` look up all names from now on. Source: IReactorPluggableResolver."""
+        self._loop.check_thread_of("installResolver")
         self._core.resolver = SimpleSource(self._loop, resolver)
 
     def resolve(self, name: str, timeout: float | tuple[float, ...] = 60) -> Deferred[str]:
         """Look up one IPv4 address.
 
-        Args:    timeout: seconds; of a tuple, as Twisted's users pass it, the sum.
+        Args:    timeout: seconds, from when its look-up starts; of a tuple, as Twisted's users pass it, the sum.
         Returns: a Deferred with the address as text, or DNSLookupError.
         Source:  IResolverSimple.getHostByName.
         """
+        self._loop.check_thread_of("resolve")
         words = self._core.words
         if not name:
             return self._answered("0.0.0.0")
         found = literal(checked_host(name), 0)
         if found is not None:
             return self._answered(str(found[1][0]))
+        seconds = checked_delay(sum(timeout) if isinstance(timeout, tuple) else timeout)
         question: list[Any] = []
-
-        def give_up(_: object) -> None:
-            if limit.active():
-                limit.cancel()
-            for each in question:
-                each.cancel()
-
-        answer: Deferred[str] = words.Deferred(give_up)
-        seconds = sum(timeout) if isinstance(timeout, tuple) else timeout
-        limit = self.callLater(seconds, self._no_answer, answer, name, question)
+        answer: Deferred[str] = words.Deferred(lambda _: question[0].cancel())
 
         def done(result: Any) -> None:
-            if limit.active():
-                limit.cancel()
             rows = [] if isinstance(result, BaseException) else [row for row in result if len(row[4]) == 2]
             if rows:
                 answer.callback(rows[0][4][0])
@@ -315,7 +312,7 @@ class Reactor:
                 answer.errback(words.Failure(words.error.getLookupError(exc, name)))
 
         try:
-            question.append(self._ask_for_name(name, 0, done))
+            question.append(self._core.resolver.ask(name, 0, done, seconds))
         except Exception as exc:
             done(exc)  # Why: a resolver that users install may raise at once; that is a failed look-up.
         return answer
@@ -324,12 +321,6 @@ class Reactor:
         answer: Deferred[str] = self._core.words.Deferred()
         answer.callback(address)
         return answer
-
-    def _no_answer(self, answer: Deferred[str], name: str, question: list[Any]) -> None:
-        for each in question:
-            each.cancel()
-        words = self._core.words
-        answer.errback(words.Failure(words.error.getLookupError(TimeoutError("no answer in time"), name)))
 
     def _ask_for_name(self, host: str, port: int, done: Callable[[Any], None]) -> Any:
         return self._core.resolver.ask(host, port, done)
@@ -366,6 +357,7 @@ class Reactor:
     def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
         """Call on the reactor's thread, in its next turn; from any thread, or from a signal handler.
 
+        Raises: TypeError if it is not callable; RuntimeError once the reactor is closed, and in a forked child.
         Order:  in the order of the calls.
         Source: IReactorFromThreads.
         """
@@ -373,41 +365,49 @@ class Reactor:
         if loop.thread == CLOSED_FOR_GOOD:
             # Why here and not below: what the engine's own threads answer too late may be lost, a user's call not.
             loop.check_thread("callFromThread")
+        if not builtins.callable(callable):
+            raise TypeError(f"callFromThread needs a callable, not {callable!r}")
         loop.call_from_thread(callable, args, kw)
 
     def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
-        """Call in a thread of the pool; what it raises is logged. Source: IReactorInThreads."""
+        """Call in a thread of the pool; from any thread. What it raises is logged. Source: IReactorInThreads."""
         self.getThreadPool().callInThread(callable, *args, **kw)
+
+    def callAtEnd(self, callable: Callable[[], object]) -> Callable[[], None]:
+        """Call when the run ends, before the pool's jobs are waited for, or at once if it has ended; from any thread.
+
+        For threads that wait for the reactor, and must not wait for ever: it only tells them, and may be called twice.
+        Returns: what takes it back.
+        """
+        return self._life.call_at_end(callable)
 
     def isReactorThread(self) -> bool:
         """Whether it runs, and this is the thread it runs in."""
         return get_ident() == self._loop.thread
 
     def getThreadPool(self) -> ThreadPool:
-        """The pool behind callInThread, made at first use and stopped at shutdown."""
-        if self._loop.is_forked():
+        """The pool behind callInThread, made at first use and stopped at shutdown; from any thread."""
+        if self._loop.is_forked() or self._loop.is_closed():
             self._loop.check_thread("getThreadPool")
-        if self._pool is None:
-            from ropewalk._loop.threads import ThreadPool  # Why here: only who has threads needs it.
+        with self._pool_lock:
+            if self._pool is None:
+                from ropewalk._loop.threads import ThreadPool  # Why here: only who has threads needs it.
 
-            self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
-            self.addSystemEventTrigger("during", "shutdown", self._stop_pool)
-        return self._pool
+                self._pool = ThreadPool() if self._pool_size is None else ThreadPool(self._pool_size)
+                self._events.add("during", "shutdown", self._stop_pool, (), {})
+            return self._pool
 
     def suggestThreadPoolSize(self, size: int) -> None:
         """How many threads the pool may have. Raises: ValueError below 1."""
-        if self._pool is None:
-            from ropewalk._loop.threads import ThreadPool
-
-            ThreadPool(size)
-            self._pool_size = size
-        else:
-            self._pool.adjustPoolsize(maxthreads=size)
+        self._loop.check_thread_of("suggestThreadPoolSize")
+        self.getThreadPool().adjustPoolsize(maxthreads=size)
 
     def _stop_pool(self) -> None:
-        pool, self._pool = self._pool, None
+        with self._pool_lock:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                self._pool_size = pool.max
         if pool is not None:
-            self._pool_size = pool.max
             pool.stop()
 
     # ---- descriptors ------------------------------------------------------------------------------------------

@@ -398,13 +398,13 @@ class IReactorThreads(Protocol):
     """Threads."""
 
     def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
-        """Call on the reactor's thread; the one method any thread may use."""
+        """Call on the reactor's thread; from any thread."""
 
     def callInThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
-        """Call in a thread of the pool."""
+        """Call in a thread of the pool; from any thread."""
 
     def getThreadPool(self) -> Any:
-        """The pool."""
+        """The pool; from any thread."""
 
     def suggestThreadPoolSize(self, size: int) -> None:
         """How many threads it may have."""

@@ -8,7 +8,7 @@ Source: Twisted's twisted.internet.threads.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, ParamSpec, TypeVar
 
 from ropewalk.defer import Deferred, maybeDeferred
@@ -62,8 +62,9 @@ def callMultipleInThread(
 def blockingCallFromThread(reactor: Any, f: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
     """Call `f` on the reactor's thread and wait for its result, or for that of the Deferred it returns.
 
-    Raises: what it raised; RuntimeError on the reactor's own thread, which would wait for itself.
-    Order:  waits for ever for a reactor that nobody runs.
+    Raises: what it raised; RuntimeError on the reactor's own thread, which would wait for itself, and when the reactor
+            has stopped before there is a result. A call that was not begun by then is never made.
+    Order:  waits for a reactor that is still to run; for ever, if nobody ever runs it.
     """
     if reactor.isReactorThread():
         raise RuntimeError(
@@ -71,15 +72,36 @@ def blockingCallFromThread(reactor: Any, f: Callable[P, Any], *args: P.args, **k
         )
     answer: Future[Any] = Future()
 
+    def succeeded(result: Any) -> None:
+        if not answer.cancelled():
+            answer.set_result(result)
+
+    def failed(failure: Failure) -> Failure | None:
+        if answer.cancelled():
+            return failure
+        answer.set_exception(failure.value)
+        return None
+
     def run() -> None:
+        if answer.cancelled():
+            return
         try:
-            maybeDeferred(f, *args, **kwargs).addCallbacks(
-                answer.set_result, lambda failure: answer.set_exception(failure.value)
-            )
+            maybeDeferred(f, *args, **kwargs).addCallbacks(succeeded, failed)
         except BaseException as exc:
             # Why passed on as well: SystemExit ends the run, but the thread that waits must not wait for ever.
-            answer.set_exception(exc)
+            if not answer.cancelled():
+                answer.set_exception(exc)
             raise
 
-    reactor.callFromThread(run)
-    return answer.result()
+    take_back = reactor.callAtEnd(answer.cancel)
+    try:
+        reactor.callFromThread(run)
+        return answer.result()
+    except CancelledError:
+        if not answer.cancelled():
+            raise  # Its own, by another way.
+        raise RuntimeError(
+            f"blockingCallFromThread: the reactor has stopped, there will be no result of {f!r}"
+        ) from None
+    finally:
+        take_back()

@@ -177,6 +177,8 @@ ALLOWED: dict[str, dict[str, set[str]]] = {
     # select() with nothing to wait for cannot wait on every system.
     "_loop/select.py": {"select": ANY, "time": {"sleep"}},
     "_loop/signals.py": {"signal": ANY},
+    # Jobs run in real threads, in a simulation too.
+    "_loop/threads.py": {"threading": {"Condition"}},
     # Once, at import: what a forked child's copy must not do.
     "_loop/forked.py": {"os": {"register_at_fork"}},
     # The numbers of options that not every system has.

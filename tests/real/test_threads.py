@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ropewalk import ClientFactory, Deferred, Failure, Protocol, Reactor, ServerFactory
+from ropewalk.error import ReactorAlreadyRunning
 from ropewalk.threads import blockingCallFromThread, deferToThreadPool
 from tests.real.counterparts import LIMIT, run, run_python
 
@@ -229,6 +230,64 @@ def test_many_threads_wait_for_the_reactor_at_once(reactor):
     assert sorted(answers) == [(number, turn) for number in range(10) for turn in range(50)]
 
 
+@pytest.mark.parametrize("asks", ["before the end", "while its pool is waited for", "after the end"])
+def test_a_thread_that_waits_for_a_reactor_that_stops_is_told_and_does_not_hold_it_up(reactor, asks):
+    told, begun, go_on = [], threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        if asks != "before the end":
+            assert go_on.wait(LIMIT)
+        try:
+            blockingCallFromThread(reactor, Deferred)
+        except RuntimeError as exc:
+            told.append(str(exc))
+
+    def begin():
+        if asks == "after the end":
+            threads.extend(start_threads(work))
+        else:
+            reactor.callInThread(work)
+        assert begun.wait(LIMIT)
+        reactor.callLater(0.01, reactor.stop)
+
+    threads = []
+    reactor.callWhenRunning(begin)
+    if asks == "while its pool is waited for":
+        reactor.addSystemEventTrigger("during", "shutdown", go_on.set)
+    began = time.monotonic()
+    run(reactor)
+    go_on.set()
+    join(threads)
+    assert time.monotonic() - began < 5
+    assert len(told) == 1
+    assert "the reactor has stopped" in told[0]
+
+
+def test_a_thread_may_stop_the_reactor_and_gets_its_answer(reactor):
+    told = []
+    reactor.callInThread(lambda: told.append(blockingCallFromThread(reactor, reactor.stop)))
+    run(reactor)
+    assert told == [None]
+
+
+def test_a_thread_that_waits_for_a_reactor_which_is_closed_is_told():
+    reactor, told = Reactor(), []
+
+    def ask():
+        with pytest.raises(RuntimeError, match=r"has stopped|has been closed"):
+            blockingCallFromThread(reactor, Deferred)
+        told.append("told")
+
+    threads = start_threads(ask)
+    while not reactor._loop.has_work():
+        time.sleep(0.001)
+    reactor.iterate()
+    reactor.close()
+    join(threads)
+    assert told == ["told"]
+
+
 # ---- the pool -----------------------------------------------------------------------------------------------------
 
 
@@ -331,18 +390,19 @@ def test_the_pool_is_resized_while_jobs_run_and_no_job_is_lost(reactor, before, 
     old, new = Jobs(), Jobs()
 
     async def story():
-        waiting = [defer(reactor, old.work) for _ in range(before + 3)]
+        waiting = [defer(reactor, old.work) for _ in range(before)]
         old.wait_until_there_are(before)
         reactor.suggestThreadPoolSize(after)
         waiting += [defer(reactor, new.work) for _ in range(after + 3)]
+        new.wait_until_there_are(max(0, after - before))
+        old.end()
         new.wait_until_there_are(after)
         new.end()
-        old.end()
         for each in waiting:
             await each
 
     outcome(reactor, story())
-    assert new.most == after
+    assert (old.most, new.most) == (before, after)
 
 
 def test_the_pool_rejects_a_size_below_one(reactor):
@@ -435,6 +495,8 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
                 transport.pauseProducing,
                 transport.resumeProducing,
                 lambda: transport.registerProducer(self, True),
+                lambda: transport.setTcpNoDelay(True),
+                lambda: transport.setTcpKeepAlive(True),
                 lambda: reactor.callLater(0, int),
                 late.cancel,
                 lambda: late.delay(1),
@@ -448,6 +510,8 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
                 lambda: reactor.removeAll(),
                 reactor.stop,
                 reactor.iterate,
+                reactor.run,
+                reactor.startRunning,
             ):
                 try:
                     call()
@@ -468,7 +532,7 @@ def test_whatever_is_asked_from_a_wrong_thread_raises_and_names_both(reactor):
     assert heard == b"still there"
     assert late.active() and late.getTime() == due
     late.cancel()  # nobody runs it now
-    assert len(refused) == 21
+    assert len(refused) == 25
     for text in refused:
         assert "'the wrong one'" in text
         assert threading.current_thread().name in text
@@ -481,12 +545,44 @@ def test_run_from_a_second_thread_is_refused_while_the_first_runs_it(reactor):
         try:
             reactor.run(installSignalHandlers=False)
         except RuntimeError as exc:
-            told.append(type(exc).__name__)
+            told.append(exc)
         reactor.callFromThread(reactor.stop)
 
     reactor.callWhenRunning(lambda: start_threads(second))
     run(reactor)
-    assert len(told) == 1
+    (exc,) = told
+    assert isinstance(exc, ReactorAlreadyRunning)
+    assert f"the reactor runs in thread {threading.current_thread().name!r}" in str(exc)
+
+
+def test_threads_that_ask_for_the_pool_at_the_same_time_get_the_same_one_which_is_stopped(reactor):
+    start, pools, done = threading.Barrier(8), [], []
+
+    def ask():
+        start.wait(LIMIT)
+        pools.append(reactor.getThreadPool())
+        reactor.callInThread(done.append, threading.get_ident())
+
+    def begin():
+        join(start_threads(*[ask] * 8))
+        reactor.stop()
+
+    reactor.suggestThreadPoolSize(8)
+    reactor.callWhenRunning(begin)
+    run(reactor)
+    assert len(set(pools)) == 1
+    assert len(done) == 8
+    assert not [each for each in threading.enumerate() if each.name.startswith("ropewalk-pool")]
+
+
+def test_a_job_may_give_jobs_to_the_pool_and_what_they_return_comes_back(reactor):
+    def outer():
+        defer(reactor, lambda: "inner").addCallback(told.append).addCallback(lambda _: reactor.stop())
+
+    told = []
+    reactor.callInThread(outer)
+    run(reactor)
+    assert told == ["inner"]
 
 
 def test_a_reactor_may_be_made_in_one_thread_and_run_in_another():

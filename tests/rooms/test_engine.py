@@ -144,7 +144,13 @@ def test_closed_it_is_stopped_and_says_so_whatever_is_asked(stage, reactor):
     assert not reactor.running
     assert not port.connected
     stage.sim.checkAtRest()
-    for ask in (lambda: reactor.iterate(), lambda: reactor.listenTCP(7, Silent())):
+    for ask in (
+        reactor.iterate,
+        reactor.startRunning,
+        lambda: reactor.listenTCP(7, Silent()),
+        lambda: reactor.callInThread(int),
+        lambda: reactor.addSystemEventTrigger("during", "shutdown", int),
+    ):
         with pytest.raises(RuntimeError, match="closed"):
             ask()
     reactor.close()
@@ -279,7 +285,20 @@ def test_a_wrong_thread_is_told_whatever_it_asked(stage, reactor):
         lambda: reactor.removeReader(Selectable(stage)),
         lambda: reactor.removeWriter(Selectable(stage)),
         lambda: reactor.removeAll(),
+        lambda: reactor.addSystemEventTrigger("during", "shutdown", int),
+        lambda: reactor.removeSystemEventTrigger(trigger),
+        lambda: reactor.suggestThreadPoolSize(3),
+        lambda: reactor.resolve("127.0.0.1"),
+        lambda: reactor.installResolver(object()),
+        lambda: reactor.installNameResolver(object()),
+        lambda: resolver.resolveHostName(Receiver(), "name"),
     ]
+
+    class Receiver:
+        def resolutionBegan(self, resolution): ...
+
+    trigger = reactor.addSystemEventTrigger("during", "shutdown", int)
+    resolver = reactor.nameResolver
     refusals = []
     reactor.callFromThread(lambda: refusals.extend(in_a_thread(ask) for ask in asks))
     stage.go()
@@ -331,6 +350,11 @@ def test_E8_in_a_forked_child_every_descriptor_is_given_up_and_nobody_is_told(st
         reactor.iterate,
         reactor.crash,
         reactor.getThreadPool,
+        reactor.startRunning,
+        lambda: reactor.callInThread(int),
+        lambda: reactor.suggestThreadPoolSize(3),
+        lambda: reactor.addSystemEventTrigger("during", "shutdown", int),
+        lambda: reactor.resolve("127.0.0.1"),
         lambda: connects(reactor),
         lambda: reactor.callFromThread(list),
     ):
@@ -489,6 +513,9 @@ def test_what_cannot_be_called_is_refused_when_it_is_asked_for(reactor):
     for wrong in (None, "call me"):
         with pytest.raises(TypeError, match="needs a callable"):
             reactor.callLater(1, wrong)
+        with pytest.raises(TypeError, match="callFromThread needs a callable"):
+            reactor.callFromThread(wrong)
+    assert not reactor._loop.has_work()
 
 
 def test_it_knows_whether_this_is_its_thread(stage, reactor):
@@ -508,11 +535,11 @@ def test_a_closed_reactor_takes_no_calls_from_threads(reactor):
         reactor.callFromThread(list)
 
 
-def test_the_pool_is_made_at_first_use_sized_as_suggested_and_stopped_with_the_reactor(stage, reactor):
+def test_threads_are_made_at_first_use_as_many_as_suggested_and_stopped_with_the_reactor(stage, reactor):
     with pytest.raises(ValueError):
         reactor.suggestThreadPoolSize(0)
     reactor.suggestThreadPoolSize(3)
-    assert reactor._pool is None
+    assert reactor.getThreadPool()._executor is None
     reactor.startRunning()
     pool = reactor.getThreadPool()
     assert pool.max == 3

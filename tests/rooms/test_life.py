@@ -44,6 +44,42 @@ def test_it_runs_until_it_is_stopped_and_can_run_again(stage):
     assert stage.told == ["disconnect all", "disconnect all"]
 
 
+def test_who_waits_for_the_loop_is_told_after_the_connections_and_before_the_other_triggers(stage):
+    stage.life.call_at_end(lambda: stage.told.append("waits"))
+    stage.life.call_at_end(lambda: stage.told.append("never"))()
+    stage.when("startup", "after", stage.life.stop)
+    stage.when("shutdown", "during", stage.life.call_at_end, lambda: stage.told.append("at once"))
+    stage.when("shutdown", "during", stage.told.append, "during")
+    stage.run()
+    assert stage.told[:4] == ["disconnect all", "waits", "at once", "during"]
+    stage.told.clear()
+    stage.life.call_at_end(lambda: stage.told.append("late"))
+    assert stage.told == ["late"]
+
+
+def test_who_waits_is_told_too_when_the_run_ends_by_an_exception_and_not_before(stage):
+    def leave():
+        stage.told.append("leaving")
+        stage.loop.user_error(SystemExit(), "")
+
+    stage.life.call_at_end(lambda: stage.told.append("waits"))
+    stage.when("startup", "after", leave)
+    with pytest.raises(SystemExit):
+        stage.run()
+    assert stage.told == ["leaving", "waits"]
+
+
+def test_started_again_it_has_not_ended(stage):
+    stage.when("startup", "after", stage.life.stop)
+    stage.run()
+    stage.when(
+        "startup", "during", lambda: stage.life.call_at_end(lambda: stage.told.append(stage.life.state))
+    )
+    stage.when("startup", "after", stage.life.stop)
+    stage.run()
+    assert stage.told[:3] == ["disconnect all", "disconnect all", LifeState.ENDING]
+
+
 def test_connections_are_ended_after_the_before_triggers_and_before_the_others(stage):
     stage.when("startup", "after", stage.life.stop)
     for phase in ("after", "during", "before"):

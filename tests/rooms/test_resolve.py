@@ -51,8 +51,8 @@ class Stage:
         self.resolver = Resolver(self.loop, self.names)
         self.told = []
 
-    def ask(self, host):
-        return self.resolver.ask(host, 80, lambda result: self.told.append((host, result)))
+    def ask(self, host, timeout=None):
+        return self.resolver.ask(host, 80, lambda result: self.told.append((host, result)), timeout)
 
     def turn(self):
         self.loop.turn(0)
@@ -116,6 +116,44 @@ def test_an_answer_may_ask_again(stage):
     stage.names.answer("first")
     stage.turn()
     assert stage.under_way == ["second"]
+
+
+# ---- how long -------------------------------------------------------------------------------------------------------
+
+
+def test_a_look_up_that_takes_longer_than_it_may_is_told_once(stage):
+    stage.ask("name", timeout=5)
+    stage.wait(4.9)
+    assert stage.told == []
+    stage.wait(0.2)
+    ((host, exc),) = stage.told
+    assert (host, type(exc), str(exc)) == ("name", TimeoutError, "no answer in time")
+    stage.names.answer("name")
+    stage.turn()
+    assert len(stage.told) == 1
+    assert stage.resolver._fresh == 0
+    assert stage.loop.next_deadline() is None
+
+
+def test_the_time_of_a_look_up_counts_from_when_it_has_a_thread(stage):
+    ask_many(stage, _FRESH_MOST, "stuck")
+    stage.ask("name", timeout=_SLOW_AFTER / 2)
+    stage.wait(_SLOW_AFTER)
+    assert stage.told == []
+    stage.names.answer("name")
+    stage.turn()
+    assert stage.told == [("name", "rows")]
+
+
+@pytest.mark.parametrize("end", ["answered", "cancelled"])
+def test_one_that_ended_in_time_leaves_no_timer(stage, end):
+    look_up = stage.ask("name", timeout=5)
+    if end == "answered":
+        stage.names.answer("name")
+        stage.turn()
+    else:
+        look_up.cancel()
+    assert stage.loop.next_deadline() is None
 
 
 # ---- how many at once -----------------------------------------------------------------------------------------------

@@ -66,6 +66,38 @@ def test_addresses_of_a_user_s_resolver_become_rows(loop):
     assert resolver.asked == [("name", 80, None, "TCP")]
 
 
+@pytest.mark.parametrize("kind", [HostnameSource, SimpleSource])
+def test_a_resolver_of_the_user_s_that_takes_too_long_is_given_up(kind):
+    class Never:
+        def resolveHostName(self, receiver, *_):
+            receiver.resolutionBegan(self)
+
+        def getHostByName(self, name):
+            return Deferred()
+
+    loop, kernel, _ = small_loop()
+    got = []
+    kind(loop, Never()).ask("name", 80, got.append, 3)
+    question = kind(loop, Never()).ask("other", 80, got.append, 2)
+    question.cancel()
+    kernel.time += 2.9
+    loop.turn(0)
+    assert got == []
+    kernel.time += 0.2
+    loop.turn(0)
+    (exc,) = got
+    assert isinstance(exc, TimeoutError)
+    assert loop.next_deadline() is None
+
+
+def test_a_resolver_of_the_user_s_that_answers_in_time_leaves_no_timer(loop):
+    got = []
+    HostnameSource(loop, HostnameResolver(IPv4Address("TCP", "192.0.2.1", 80))).ask("name", 80, got.append, 3)
+    loop.turn(0)
+    assert got == [[row4("192.0.2.1")]]
+    assert loop.next_deadline() is None
+
+
 def test_an_interface_by_name_becomes_its_number(loop):
     name = socket.if_nameindex()[0][1]
     got = []

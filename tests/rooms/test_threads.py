@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextvars
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
@@ -151,22 +150,131 @@ def test_it_is_resized_before_its_first_job_too(pool):
     assert finished(pool, lambda: 1)[:2] == (True, 1)
 
 
-def test_stopping_drops_the_jobs_that_wait_and_waits_for_those_that_run(monkeypatch):
+def test_stopping_drops_the_jobs_that_wait_and_waits_for_those_that_run():
+    pool, door, told, done = ThreadPool(1), Door(), [], []
+    pool.callInThread(lambda: (door(), done.append("ended")))
+    # Told by whoever stops the pool, before that waits.
+    pool.callInThreadWithCallback(lambda *_: door.open.set(), told.append, "never")
+    assert door.entered.wait(PATIENCE)
+    pool.stop()
+    assert (told, done) == ([], ["ended"])
+    assert not pool._lanes
+
+
+def test_who_raises_when_told_that_his_job_was_dropped_keeps_nobody_from_being_told(caplog):
+    pool, door, told = ThreadPool(1), Door(), []
+
+    def bad(success, result):
+        raise ValueError("on purpose")
+
+    pool.callInThread(door)
+    assert door.entered.wait(PATIENCE)
+    pool.callInThreadWithCallback(bad, int)
+    pool.callInThreadWithCallback(lambda *result: (told.append(result), door.open.set()), int)
+    pool.stop()
+    assert len(told) == 1
+    (record,) = caplog.records
+    assert record.exc_info[0] is ValueError
+
+
+def test_what_raises_when_it_is_given_a_result_is_logged_and_the_pool_goes_on(pool, caplog):
+    def bad(success, result):
+        raise ValueError("on purpose")
+
+    pool.adjustPoolsize(maxthreads=1)
+    pool.callInThreadWithCallback(bad, int)
+    assert finished(pool, lambda: "served")[:2] == (True, "served")
+    (record,) = caplog.records
+    assert record.exc_info[0] is ValueError
+
+
+class Crowd:
+    """Jobs that wait until they are let through, and how many were inside at once."""
+
+    def __init__(self):
+        self.inside = self.most = self.done = 0
+        self.changed = threading.Condition()
+        self.may_go = 0
+
+    def __call__(self):
+        with self.changed:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.may_go, PATIENCE)
+            self.may_go -= 1
+            self.inside -= 1
+            self.done += 1
+            self.changed.notify_all()
+
+    def let_go(self, count):
+        with self.changed:
+            self.may_go += count
+            self.changed.notify_all()
+
+    def wait_until(self, **wanted):
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: all(getattr(self, name) == value for name, value in wanted.items()), PATIENCE
+            )
+
+
+def test_a_pool_made_smaller_never_runs_more_than_it_may_once_those_that_ran_have_ended():
+    pool, first, second = ThreadPool(4), Crowd(), Crowd()
+    for _ in range(4):
+        pool.callInThread(first)
+    first.wait_until(inside=4)
+    pool.adjustPoolsize(maxthreads=2)
+    for _ in range(4):
+        pool.callInThread(second)
+    first.let_go(2)
+    first.wait_until(done=2)
+    first.let_go(2)
+    second.wait_until(inside=2)
+    second.let_go(4)
+    second.wait_until(done=4)
+    pool.stop()
+    assert second.most == 2
+
+
+def test_a_pool_made_smaller_and_larger_again_runs_as_many_as_it_may():
+    pool, crowd = ThreadPool(3), Crowd()
+    for size in (1, 5, 2, 4):
+        pool.adjustPoolsize(maxthreads=size)
+    for _ in range(9):
+        pool.callInThread(crowd)
+    crowd.wait_until(inside=4)
+    pool.adjustPoolsize(maxthreads=6)
+    crowd.wait_until(inside=6)
+    crowd.let_go(9)
+    crowd.wait_until(done=9)
+    pool.stop()
+    assert crowd.most == 6
+
+
+def test_jobs_that_waited_before_the_pool_was_resized_are_told_too_when_it_is_stopped():
     pool, door, told = ThreadPool(1), Door(), []
     pool.callInThread(door)
-    pool.callInThread(told.append, "never")
     assert door.entered.wait(PATIENCE)
-    real_wait = concurrent.futures.wait
-
-    def wait(futures, timeout):
-        assert len(futures) == 1
-        door.open.set()
-        return real_wait(futures, timeout)
-
-    monkeypatch.setattr(concurrent.futures, "wait", wait)
+    for number in range(3):
+        pool.callInThreadWithCallback(lambda success, _, number=number: told.append((number, success)), int)
+    pool.adjustPoolsize(maxthreads=2)
+    pool.adjustPoolsize(maxthreads=1)
+    pool.callInThreadWithCallback(lambda *_: door.open.set(), int)
     pool.stop()
-    assert told == []
-    assert not pool._running
+    assert all(success in (True, False) for _, success in told)
+    assert sorted(number for number, _ in told) == [0, 1, 2]
+
+
+def test_a_job_that_the_system_has_no_thread_for_is_refused_and_no_other_suffers(pool, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            pool.callInThread(int)
+    assert finished(pool, lambda: "served")[:2] == (True, "served")
 
 
 def test_after_stopping_it_serves_again():
@@ -201,6 +309,7 @@ class Desk:
         self.calls = []
         self.left = threading.Event()
         self.pool = pool
+        self.waiting = []
 
     def callFromThread(self, func, *args):
         self.calls.append((func, args))
@@ -214,6 +323,10 @@ class Desk:
 
     def isReactorThread(self):
         return False
+
+    def callAtEnd(self, tell):
+        self.waiting.append(tell)
+        return lambda: self.waiting.remove(tell)
 
     def make_calls(self):
         assert self.left.wait(PATIENCE)
@@ -300,6 +413,51 @@ def test_SystemExit_reaches_the_reactor_and_the_thread_that_waits():
         with pytest.raises(SystemExit):
             desk.make_calls()
         assert isinstance(answer.exception(PATIENCE), SystemExit)
+
+
+def no_answer(desk, func, end):
+    """What a thread is told that waits for an answer of `func` when `end` has been called."""
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(threads.blockingCallFromThread, desk, func)
+        assert desk.left.wait(PATIENCE)
+        end()
+        exc = answer.exception(PATIENCE)
+    assert desk.waiting == []
+    return exc
+
+
+def test_a_thread_whose_call_was_not_made_when_the_reactor_ended_is_told_and_it_never_is():
+    desk, made = Desk(), []
+    exc = no_answer(desk, lambda: made.append(1), lambda: desk.waiting[0]())
+    assert type(exc) is RuntimeError
+    assert "the reactor has stopped, there will be no result of <function" in str(exc)
+    desk.make_calls()
+    assert made == []
+
+
+@pytest.mark.parametrize("late", ["callback", "errback"])
+def test_a_thread_that_waits_for_a_Deferred_is_told_when_the_reactor_ends(late):
+    deferred = ropewalk.Deferred()
+    desk, got = Desk(), []
+
+    def end():
+        desk.make_calls()
+        desk.waiting[0]()
+
+    exc = no_answer(desk, lambda: deferred, end)
+    assert "the reactor has stopped" in str(exc)
+    getattr(deferred, late)(ValueError("too late"))
+    deferred.addBoth(got.append)
+    # A failure that nobody was told of is still the Deferred's.
+    assert isinstance(got[0], Failure) is (late == "errback")
+
+
+def test_a_cancellation_that_is_the_answer_is_given_as_it_is():
+    def bad():
+        raise CancelledError("its own")
+
+    with pytest.raises(CancelledError, match="its own"):
+        blocking(Desk(), bad)
 
 
 def test_a_thread_gets_the_exception_of_what_the_reactor_called():

@@ -246,18 +246,18 @@ STUCK = [
     # Names that never answer, asked for just before; when the good one connects, or fails at its deadline of 40 s.
     (0, 0.0),
     (15, 0.0),
-    (16, 1.0),
-    (17, 1.0),
-    (31, 1.0),
-    (32, 2.0),
-    (100, 6.0),
-    (255, 15.0),
+    (16, 0.1),
+    (17, 0.1),
+    (31, 0.1),
+    (32, 0.2),
+    (100, 0.6),
+    (255, 1.5),
     (256, None),
 ]
 
 
 @pytest.mark.parametrize(("stuck", "when"), STUCK)
-def test_E1_names_that_never_answer_delay_others_by_a_second_for_each_sixteen(stuck, when):
+def test_E1_names_that_never_answer_delay_others_by_a_tenth_of_a_second_for_each_sixteen(stuck, when):
     scene = Scene()
     scene.listen()
     scene.sim.name("stuck.example", never=True)
@@ -271,6 +271,24 @@ def test_E1_names_that_never_answer_delay_others_by_a_second_for_each_sixteen(st
     else:
         [line] = [line for line in str(scene.script).splitlines() if "connectionMade" in line]
         assert line == f"{when:<5g} connectionMade()"
+    scene.close()
+
+
+@pytest.mark.parametrize(("stuck", "when"), [(0, 0.2), (16, 0.3), (160, 1.2), (255, 1.7)])
+def test_the_timeout_of_resolve_counts_from_the_start_of_its_own_look_up(stuck, when):
+    scene = Scene()
+    scene.sim.name("stuck.example", never=True)
+    scene.name("good.example", "4a", delay=0.2)
+    reactor = scene.client.reactor
+    waiting = [reactor.resolve("stuck.example", timeout=1000) for _ in range(stuck)]
+    asked, answered = reactor.seconds(), []
+    reactor.resolve("good.example", timeout=0.25).addBoth(
+        lambda address: answered.append((address, reactor.seconds() - asked))
+    )
+    scene.sim.advance(10)
+    assert answered == [("192.0.2.10", pytest.approx(when))]
+    for each in waiting:
+        each.addErrback(lambda failure: None).cancel()
     scene.close()
 
 

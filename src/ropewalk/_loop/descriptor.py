@@ -96,10 +96,10 @@ class Descriptors:
         return self._loop.watchers.get(found.fd) is found
 
     def readers(self) -> list[Any]:
-        return [found.reader for found in self._watched.values() if found.reader is not None]
+        return [found.reader for found in list(self._watched.values()) if found.reader is not None]
 
     def writers(self) -> list[Any]:
-        return [found.writer for found in self._watched.values() if found.writer is not None]
+        return [found.writer for found in list(self._watched.values()) if found.writer is not None]
 
     def remove_all(self) -> list[Any]:
         """Watch none of them any more; gives each object once."""

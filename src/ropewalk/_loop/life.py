@@ -76,7 +76,16 @@ class Life:
     Args: owner: the reactor, which is nothing but a name here.
     """
 
-    __slots__ = ("_disconnect_all", "_events", "_loop", "_owner", "_signals", "_state")
+    __slots__ = (
+        "_disconnect_all",
+        "_events",
+        "_has_ended",
+        "_loop",
+        "_owner",
+        "_signals",
+        "_state",
+        "_waiting",
+    )
 
     def __init__(
         self, loop: Loop, events: SystemEvents, disconnect_all: Callable[[], None], owner: Any
@@ -87,6 +96,9 @@ class Life:
         self._disconnect_all = disconnect_all
         self._signals = Signals(self._on_signal)
         self._state = LifeState.STOPPED
+        # What tells threads that wait for the loop that it has ended; and whether it has, until it is started again.
+        self._waiting: set[Callable[[], object]] = set()
+        self._has_ended = False
         # Why: a child's SIGTERM must end it, as before the run, and not wake a loop that is none of its own.
         loop.on_fork.append(self._signals.restore)
         events.set_heart("startup", self._begin)
@@ -97,10 +109,7 @@ class Life:
         return self._state
 
     def run(self, install_signal_handlers: bool) -> None:
-        if self._loop.is_forked():
-            self._loop.check_thread("run")
-        if self._state is not LifeState.STOPPED:
-            raise ReactorAlreadyRunning("run: this reactor runs already; stop it first")
+        self._check_stopped("run")
         before = self._enter()
         try:
             if install_signal_handlers:
@@ -116,6 +125,7 @@ class Life:
             self._signals.restore()
             self.crash()
             self._forget_firings()
+            self.let_go()
             self._leave(before)
 
     def iterate(self, delay: float) -> None:
@@ -140,9 +150,9 @@ class Life:
 
     def start(self) -> None:
         """Fire "startup"; `run` turns the loop after it, a simulation does so in its own time."""
-        if self._state is not LifeState.STOPPED:
-            raise ReactorAlreadyRunning("startRunning: this reactor runs already")
+        self._check_stopped("startRunning")
         self._forget_firings()
+        self._has_ended = False
         self._state = LIFE[self._state, LifeEvent.RUN]
         self._events.fire("startup")
 
@@ -150,6 +160,16 @@ class Life:
         """A firing belongs to its run: what it waits for may come when that is over, or in the next one."""
         self._events.forget("startup")
         self._events.forget("shutdown")
+
+    def _check_stopped(self, asked: str) -> None:
+        try:
+            self._loop.check_thread_of(asked)
+        except RuntimeError as exc:
+            if self._loop.is_forked() or self._state is LifeState.STOPPED:
+                raise
+            raise ReactorAlreadyRunning(str(exc)) from None
+        if self._state is not LifeState.STOPPED:
+            raise ReactorAlreadyRunning(f"{asked}: this reactor runs already; stop it first")
 
     def _begin(self) -> None:
         if self._state is LifeState.STARTING:
@@ -171,6 +191,21 @@ class Life:
                 self._loop.call_soon(self._end)
             self._state = LIFE[self._state, LifeEvent.DISCONNECT]
         self._disconnect_all()
+        self.let_go()
+
+    def call_at_end(self, tell: Callable[[], object]) -> Callable[[], None]:
+        """Thread-safe. Gives what takes it back."""
+        self._waiting.add(tell)
+        # Why after: `let_go` sets the mark before it looks for whom to tell. One of the two always sees the other.
+        if self._has_ended:
+            tell()
+        return lambda: self._waiting.discard(tell)
+
+    def let_go(self) -> None:
+        """Tell the threads that wait for the loop that it has ended. Rule: before the pool is waited for, which may wait for them."""
+        self._has_ended = True
+        for tell in list(self._waiting):
+            tell()
 
     def _end(self) -> None:
         if self._state is LifeState.ENDING:

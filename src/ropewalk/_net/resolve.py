@@ -5,9 +5,14 @@ Twisted's `resolveHostName`; the default one, `Resolver`, hands each look-up to 
 and decides what the system does not: how many run at once, and which wait.
 
 Two bounds. `_FRESH_MOST` look-ups may be running that have not yet been found slow; one that takes longer than
-`_SLOW_AFTER` seconds no longer counts, so a dozen names whose server is dead delay nobody else (FAULTS E1). `_RUNNING_MOST`
-bounds them all, since each slow one holds a thread until the C library gives up, and there is no way to stop it.
-A look-up that was cancelled is forgotten: its answer, when it comes, is dropped.
+`_SLOW_AFTER` seconds no longer counts. So names whose server is dead (FAULTS E1) delay another one by that time for each
+sixteen of them, and not by their own. `_RUNNING_MOST` bounds them all, since each slow one holds a thread until the C
+library gives up, and there is no way to stop it. Behind so many stuck ones every other name waits for as long as that
+takes: 10 s and more (resolv.conf(5): timeout, attempts, servers). Nothing but more threads would help.
+A look-up that was cancelled is forgotten: it leaves the queue; if it runs, its thread stays taken, and its answer is dropped.
+
+A time-out counts from when the look-up has its thread. A connector's deadline counts from when it was asked to connect,
+and so waiting for a thread as well.
 
 Rejected: sharing the pool of `callInThread`. User jobs would starve names and names user jobs.
 Sources: getaddrinfo(3); RFC 6724 for the order, which the C library applies; RFC 4007 for scopes.
@@ -27,9 +32,9 @@ from ropewalk.error import ServiceNameUnknownError
 
 # Look-ups not found slow that may run at once. Value: above the pool of 10 that Twisted shares with user code.
 _FRESH_MOST = 16
-# Seconds until a look-up counts as slow. Source: a healthy recursive answer takes tens of milliseconds, the C library
-# tries again after 5 s (resolv.conf(5), RES_TIMEOUT).
-_SLOW_AFTER = 1.0
+# Seconds until a look-up counts as slow. Value: a healthy recursive answer takes tens of milliseconds. Too long makes
+# others wait behind stuck ones; too short only costs more threads while many names are looked up at once.
+_SLOW_AFTER = 0.1
 # All look-ups that may run at once, and so the most threads they hold.
 _RUNNING_MOST = 256
 
@@ -65,19 +70,25 @@ def port_number(port: object, protocol: str, system: System) -> int:
 class LookUp:
     """One question under way, for whoever asked."""
 
-    __slots__ = ("_done", "_resolver", "_slow_timer", "host", "is_fresh", "port")
+    __slots__ = ("_done", "_limit", "_resolver", "_slow_timer", "_timeout", "host", "is_fresh", "port")
 
-    def __init__(self, resolver: Resolver, host: str, port: int, done: Callable[[Any], None]) -> None:
+    def __init__(
+        self, resolver: Resolver, host: str, port: int, done: Callable[[Any], None], timeout: float | None
+    ) -> None:
         self._resolver = resolver
         self.host = host
         self.port = port
         self._done: Callable[[Any], None] | None = done
+        self._timeout = timeout
         self._slow_timer: DelayedCall | None = None
+        self._limit: DelayedCall | None = None
         self.is_fresh = False
 
     def cancel(self) -> None:
         """The answer is not wanted any more. One that runs counts as slow from now on: nobody waits for it."""
         self._done = None
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
         if self._slow_timer is not None and self._slow_timer.active():
             self._slow_timer.cancel()
             self._found_slow()
@@ -90,6 +101,9 @@ class LookUp:
     def run(self, loop: Loop, system: System) -> None:
         self.is_fresh = True
         self._slow_timer = loop.call_later(_SLOW_AFTER, self._found_slow)
+        if self._timeout is not None:
+            # Why not when it was asked for: the time that others kept it waiting says nothing about its name.
+            self._limit = loop.call_later(self._timeout, self._out_of_time)
 
         def answered(result: list[AddressRow] | BaseException) -> None:
             loop.call_from_thread(self._answered, (result,), None)
@@ -100,6 +114,12 @@ class LookUp:
             # Why: no thread could be started, or the like; that is an answer too.
             loop.call_soon(self._answered, exc)
 
+    def _out_of_time(self) -> None:
+        done = self._done
+        self.cancel()
+        if done is not None:
+            done(TimeoutError("no answer in time"))
+
     def _found_slow(self) -> None:
         self.is_fresh = False
         self._resolver.no_longer_fresh()
@@ -107,6 +127,8 @@ class LookUp:
     def _answered(self, result: list[AddressRow] | BaseException) -> None:
         if self._slow_timer is not None and self._slow_timer.active():
             self._slow_timer.cancel()
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
         self._resolver.finished(self)
         done, self._done = self._done, None
         if done is not None:
@@ -133,9 +155,13 @@ class Resolver:
         self._waiting.clear()
         self._running.clear()
 
-    def ask(self, host: str, port: int, done: Callable[[Any], None]) -> LookUp:
-        """Look a name up; `done` gets rows of getaddrinfo or an exception, on the loop, never from within this call."""
-        look_up = LookUp(self, host, port, done)
+    def ask(self, host: str, port: int, done: Callable[[Any], None], timeout: float | None = None) -> LookUp:
+        """Look a name up; `done` gets rows of getaddrinfo or an exception, on the loop, never from within this call.
+
+        Args: timeout: seconds that the look-up may take, from when it has a thread; None for as long as it takes.
+        """
+        self._loop.check_thread_of("resolveHostName")
+        look_up = LookUp(self, host, port, done, timeout)
         self._waiting.append(look_up)
         self._start_some()
         return look_up

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ropewalk._loop.loop import Loop
+from ropewalk._loop.timers import DelayedCall
 from ropewalk._system import AddressRow
 from ropewalk.words import Words
 
@@ -30,7 +31,7 @@ class Cancellable(Protocol):
 class NameSource(Protocol):
     """What the engine asks for names."""
 
-    def ask(self, host: str, port: int, done: Done) -> Cancellable: ...
+    def ask(self, host: str, port: int, done: Done, timeout: float | None = None) -> Cancellable: ...
 
 
 def _row(host: str, port: int, flow: int = 0, scope: int = 0) -> AddressRow:
@@ -51,17 +52,25 @@ class Question:
     def __init__(self, loop: Loop, name: str, done: Done) -> None:
         self._loop = loop
         self._done: Done | None = done
+        self._limit: DelayedCall | None = None
         self._rows: list[AddressRow] = []
         self.name = name
 
+    def end_after(self, timeout: float | None) -> None:
+        if timeout is not None:
+            self._limit = self._loop.call_later(timeout, self._pass_on, TimeoutError("no answer in time"))
+
     def cancel(self) -> None:
         self._done = None
+        if self._limit is not None and self._limit.active():
+            self._limit.cancel()
 
     def answer(self, result: Any) -> Any:
         self._loop.call_soon(self._pass_on, result)
 
     def _pass_on(self, result: Any) -> None:
-        done, self._done = self._done, None
+        done = self._done
+        self.cancel()
         if done is not None:
             done(result)
 
@@ -88,9 +97,10 @@ class HostnameSource:
         self._loop = loop
         self.resolver = resolver
 
-    def ask(self, host: str, port: int, done: Done) -> Question:
+    def ask(self, host: str, port: int, done: Done, timeout: float | None = None) -> Question:
         question = Question(self._loop, host, done)
         self.resolver.resolveHostName(question, host, port, None, "TCP")
+        question.end_after(timeout)
         return question
 
 
@@ -101,12 +111,13 @@ class SimpleSource:
         self._loop = loop
         self.resolver = resolver
 
-    def ask(self, host: str, port: int, done: Done) -> Question:
+    def ask(self, host: str, port: int, done: Done, timeout: float | None = None) -> Question:
         question = Question(self._loop, host, done)
         answer = self.resolver.getHostByName(host)
         answer.addCallback(lambda address: [_row(address, port)])
         # Why a second step: an answer that is no address is a failed look-up too, not a silence.
         answer.addCallbacks(question.answer, lambda failure: question.answer(failure.value))
+        question.end_after(timeout)
         return question
 
 

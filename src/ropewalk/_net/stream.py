@@ -717,9 +717,7 @@ class Stream:
         Order:  then `writeConnectionLost()`, if the protocol has it.
         Source: IHalfCloseableDescriptor.loseWriteConnection.
         """
-        loop = self._loop
-        if get_ident() != loop.thread:
-            loop.check_thread("loseWriteConnection")
+        self._loop.check_thread_of("loseWriteConnection")
         if self._life is CONNECTED and self._write_side is WRITE_OPEN:
             self._write_side = WRITE_SIDE[self._write_side, StreamEvent.SHUT_ASKED]
             self._leave_fast_path()
@@ -848,8 +846,7 @@ class Stream:
         Order:  a pull producer is asked at once; after the connection has ended `stopProducing` is called at once.
         Source: IConsumer.registerProducer.
         """
-        if get_ident() != self._loop.thread:
-            self._loop.check_thread("registerProducer")
+        self._loop.check_thread_of("registerProducer")
         check_producer(producer, streaming, None if self._flow is None else self._flow.producer)
         if self._life is CLOSED:
             producer.stopProducing()
@@ -1016,6 +1013,7 @@ class Stream:
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Switch TCP_NODELAY."""
+        self._loop.check_thread_of("setTcpNoDelay")
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(enabled))
 
     def getTcpKeepAlive(self) -> bool:
@@ -1024,6 +1022,7 @@ class Stream:
 
     def setTcpKeepAlive(self, enabled: bool | tuple[float, float, int]) -> None:
         """Switch SO_KEEPALIVE, or switch it on with (idle s, interval s, count)."""
+        self._loop.check_thread_of("setTcpKeepAlive")
         if isinstance(enabled, tuple):
             for setting in keep_alive_settings(enabled):
                 self.sock.setsockopt(*setting)
