@@ -39,12 +39,12 @@ class Caller:
         self.address = None
         self.error = None
 
-    def _established(self, sock, host, sockaddr):
+    def _established(self, attempt, host):
         assert self.sock is self.error is None
-        self.sock, self.address = sock, sockaddr
+        self.sock, self.address = attempt.sock, attempt.sockaddr
         loop = self.stage.core.loop
-        self.was_watched = sock.fileno() in loop.watchers
-        loop.unwatch(sock.fileno())
+        self.was_watched = self.sock.fileno() in loop.watchers
+        loop.unwatch(self.sock.fileno())
 
     def _failed(self, exc):
         assert self.sock is self.error is None

@@ -75,7 +75,7 @@ DIAL: Table[DialState, DialEvent] = Table(
 class Caller(Protocol):
     """Who dials: a Connector."""
 
-    def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None: ...
+    def _established(self, attempt: Attempt, host: tuple[Any, ...]) -> None: ...
     def _failed(self, exc: BaseException) -> None: ...
     def _waits_for(self, dial: Dial) -> bool: ...
 
@@ -89,6 +89,8 @@ class Dial:
         "_caller",
         "_core",
         "_deadline",
+        "_ended_in",
+        "_error",
         "_failures",
         "_host",
         "_look_up",
@@ -121,14 +123,17 @@ class Dial:
         self._timeout = timeout
         self._bind_address = bind_address
         self._options = options
-        self._state = DialState.NEW
+        # What it was at when it ended, for the account of it.
+        self._state = self._ended_in = DialState.NEW
         self._deadline: DelayedCall | None = None
         self._stagger: DelayedCall | None = None
         self._look_up: Any = None
         # The next one last.
         self._untried: list[Candidate] = []
         self._attempts: list[Attempt] = []
-        self._failures: list[tuple[FailedAttempt, BaseException]] = []
+        self._failures: list[FailedAttempt] = []
+        # Of the first attempt that failed.
+        self._error: BaseException | None = None
         # When it began; None until then. Why not 0.0: a clock may begin there.
         self._since: float | None = None
         self._resolved_at: float | None = None
@@ -146,6 +151,7 @@ class Dial:
         """Give everything back: nothing will be reported any more."""
         if self._state is DialState.OVER:
             return
+        self._ended_in = self._state
         self._state = DIAL[self._state, DialEvent.END]
         # Why asked: users may have cancelled every call of getDelayedCalls, ours included.
         deadline, stagger = self._deadline, self._stagger
@@ -157,8 +163,7 @@ class Dial:
             self._look_up.cancel()
         for attempt in self._attempts:
             attempt.undo()
-            if self._core.observers:
-                self._report_failed(attempt, "given up", None)
+            self._note_failed(attempt, "given up", None)
         self._attempts.clear()
         self._untried.clear()
 
@@ -259,30 +264,27 @@ class Dial:
         if self._core.observers and not self._caller._waits_for(self):
             attempt.undo()
             return
-        self._caller._established(attempt.sock, host, attempt.sockaddr)
+        self._caller._established(attempt, host)
 
     def _attempt_failed(self, attempt: Attempt, exc: BaseException, is_local: bool = False) -> None:
         """Note it; the next one starts at once (RFC 8305 section 5)."""
-        core = self._core
         self._attempts.remove(attempt)
         attempt.undo()
-        address = attempt.shown()
         number = getattr(exc, "errno", None)
-        seconds = core.loop.now() - attempt.since
         text = getattr(exc, "strerror", None) or str(exc)
         # Why without traceback: its frames hold this dial, and a reason that users keep would be a cycle.
         exc = exc.with_traceback(None)
-        error = core.words.error
-        made = error.ConnectBindError(exc) if is_local else error.getConnectError(exc)
-        made.__cause__ = exc
-        self._failures.append((FailedAttempt(address, text, number, seconds), made))
-        if core.observers:
-            self._report_failed(attempt, text, number)
+        if self._error is None:
+            error = self._core.words.error
+            self._error = made = error.ConnectBindError(exc) if is_local else error.getConnectError(exc)
+            made.__cause__ = exc
+        self._note_failed(attempt, text, number)
 
-    def _report_failed(self, attempt: Attempt, text: str, number: int | None) -> None:
-        core = self._core
-        facts = {"address": attempt.shown(), "error": text, "errno": number}
-        core.report(self._number, Step.ATTEMPT_FAILED, **facts, seconds=core.loop.now() - attempt.since)
+    def _note_failed(self, attempt: Attempt, text: str, number: int | None) -> None:
+        failed = attempt.failed(text, number)
+        self._failures.append(failed)
+        if self._core.observers:
+            self._core.report(self._number, Step.ATTEMPT_FAILED, **failed._asdict())
 
     def _attempt_over(self) -> None:
         """An attempt that was under way has failed."""
@@ -299,7 +301,8 @@ class Dial:
             attempt.undo()
             self._untried.append((attempt.family, attempt.sockaddr))
             if self._core.observers:
-                self._report_failed(attempt, "connected to itself", None)
+                failed = attempt.failed("connected to itself", None)
+                self._core.report(self._number, Step.ATTEMPT_FAILED, **failed._asdict())
         else:
             refusal = OSError(errno.ECONNREFUSED, "connected to itself: nothing listens there")
             self._attempt_failed(attempt, refusal)
@@ -309,7 +312,8 @@ class Dial:
 
     def _all_failed(self) -> None:
         # Why the first: it is the address that the resolver, and so the user, preferred; all are listed anyway.
-        self._give_up(self._failures[0][1])
+        assert self._error is not None
+        self._give_up(self._error)
 
     def _timed_out(self) -> None:
         self._deadline = None
@@ -321,27 +325,30 @@ class Dial:
     def _give_up(self, exc: BaseException) -> None:
         if self.is_over:
             return  # Safe because: an observer of the last event has given it up, and that was reported.
-        self.annotate(exc)
         self.undo()
+        self.annotate(exc)
         self._caller._failed(exc)
 
     def annotate(self, exc: Any) -> None:
-        """Put on a connect error what was tried, where it ended, and how long each phase took."""
+        """Put on a connect error what was tried, where it ended, and how long each phase took. Rule: only when over."""
         now = self._core.loop.now()
         # Why asked: given up in startFactory, it has not begun.
         since = now if self._since is None else self._since
         exc.connection = self._number
-        exc.attempts = tuple(failed for failed, _ in self._failures)
-        exc.phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
-        if self._state is not DialState.CONNECTING:
-            exc.elapsed = {"resolving": now - since}
-        elif self._resolved_at is None:
-            exc.elapsed = {"connecting": now - since}
+        exc.attempts = tuple(self._failures)
+        exc.phase = "resolving" if self._ended_resolving() else "connecting"
+        if self._resolved_at is None:
+            exc.elapsed = {exc.phase: now - since}
         else:
-            exc.elapsed = {
-                "resolving": self._resolved_at - since,
-                "connecting": now - self._resolved_at,
-            }
+            exc.elapsed = {"resolving": self._resolved_at - since, "connecting": now - self._resolved_at}
+
+    def _ended_resolving(self) -> bool:
+        if self._ended_in is not DialState.NEW:
+            return self._ended_in is DialState.RESOLVING
+        try:
+            return literal(self._host, self._port) is None
+        except OSError:
+            return True  # Why: the name of its scope is what was looked up.
 
     def __repr__(self) -> str:
         return f"<Dial {self._number} to {self._host!r}:{self._port} {self._state.value}>"
@@ -441,6 +448,14 @@ class Attempt:
 
     def disown(self) -> None:
         self.sock.close()
+
+    def failed(self, text: str, number: int | None) -> FailedAttempt:
+        return FailedAttempt(self.shown(), text, number, self._core.loop.now() - self.since)
+
+    def annotate(self, exc: Any) -> None:
+        """As Dial.annotate, when this one has connected in vain."""
+        self._dial._failures.append(self.failed("buildProtocol raised", None))
+        self._dial.annotate(exc)
 
     def shown(self) -> str:
         return display(self._core.words.address("TCP", self.sockaddr))
