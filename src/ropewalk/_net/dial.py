@@ -39,6 +39,8 @@ _SELF_CONNECT_RETRIES = 2
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", None)
 # Source: socket(7), SO_LINGER: on, for no time.
 LINGER_ZERO = struct.pack("ii", 1, 0)
+# Source: RFC 3493 section 3.3, sin6_scope_id is 32 bits.
+_SCOPE_MOST = 2**32 - 1
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
 
 
@@ -221,6 +223,9 @@ class Dial:
             found = [each for each in found if each[0] == FAMILIES[only]]
             if result and not found and exc is None:
                 exc = ValueError(f"it has no {only} address")
+        if self._bind_address is not None:
+            # Why all when none fits: the reason then tells what the local end is no end for.
+            found = fitting(found, self._bind_address[0]) or found
         if not found:
             failed = core.words.error.getLookupError(exc, self._host)
             if core.observers:
@@ -472,24 +477,32 @@ def literal(host: str, port: int) -> Candidate | None:
         except (OSError, ValueError, UnicodeError):
             return None
         return socket.AF_INET, (host, port)
-    address, _, scope = host.partition("%")
+    address, has_scope, scope = host.partition("%")
     try:
-        socket.inet_pton(socket.AF_INET6, address)
+        packed = socket.inet_pton(socket.AF_INET6, address)
     except (OSError, ValueError, UnicodeError):
         return None
-    return socket.AF_INET6, (address, port, 0, _scope_number(scope))
+    # Why written anew: peers are told apart by the text, and the kernel writes each address in one way.
+    address = socket.inet_ntop(socket.AF_INET6, packed)
+    return socket.AF_INET6, (address, port, 0, _scope_number(scope) if has_scope else 0)
 
 
 def _scope_number(scope: str) -> int:
-    if not scope:
-        return 0
-    if scope.isdecimal():
+    # Why the length first: a number of thousands of digits is no int that Python makes of a text.
+    if scope.isascii() and scope.isdecimal() and len(scope) <= 10 and int(scope) <= _SCOPE_MOST:
         return int(scope)
     try:
         return socket.if_nametoindex(scope)
-    except OSError:
+    except (OSError, ValueError):
         # Why: the C library's answer has no errno. ENODEV is what the kernel says to a number that is no interface.
         raise OSError(errno.ENODEV, f"no network interface is named {scope!r}") from None
+
+
+def fitting(found: list[Candidate], local: str) -> list[Candidate]:
+    """Those that a socket bound to the local address can reach: of its family; all if that is not known."""
+    if ":" in local:
+        return [each for each in found if each[0] == socket.AF_INET6]
+    return [each for each in found if each[0] == socket.AF_INET] if literal(local, 0) else found
 
 
 def candidates(rows: list[AddressRow]) -> list[Candidate]:
