@@ -346,6 +346,14 @@ def test_a_failed_attempt_is_followed_by_the_next_at_once(stage):
     assert stage.caller.address == (FAR[0], PORT)
 
 
+def test_no_name_is_this_machine_and_nobody_is_asked(stage):
+    stage.observe()
+    found = stage.error(host="")
+    assert [attempt.address for attempt in found.attempts] == [f"0.0.0.0:{PORT}"]
+    assert "resolving" not in [step for step, _ in stage.steps]
+    assert set(found.elapsed) == {"connecting"}
+
+
 def test_when_all_fail_the_first_is_the_reason_and_all_are_listed(stage):
     stage.sim.name("both.example", [FAR[1], FAR[0]])
     stage.sim.route(FAR[1], error=errno.EHOSTUNREACH)

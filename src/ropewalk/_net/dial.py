@@ -121,7 +121,8 @@ class Dial:
         self._core = core
         self._caller = caller
         self._number = number
-        self._host, self._port = target
+        # Source: Twisted's resolve; no name is this machine.
+        self._host, self._port = target[0] or "0.0.0.0", target[1]
         self._timeout = timeout
         self._bind_address = bind_address
         self._options = options
