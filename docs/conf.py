@@ -134,7 +134,7 @@ def front_page() -> str:
         *docstrings.as_rst(inspect.cleandoc(ropewalk.__doc__ or "").splitlines(), link),
     ]
     here = []
-    for name in sorted([*ropewalk.__all__, "open"], key=str.lower):
+    for name in sorted([*ropewalk.__all__, "open", "reactor"], key=str.lower):
         value = getattr(ropewalk, name)
         if isinstance(value, ModuleType):
             lines.append(f"* :py:mod:`{value.__name__}`")

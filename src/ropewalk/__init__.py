@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     # Why not in __all__: `from ropewalk import *` must not take Python's own away.
     from ropewalk.streams import open as open
 
+    # Why not in __all__: the star would make it, and with it its descriptors.
     reactor: Reactor
 
 __version__ = "0.1.0"
@@ -73,7 +74,6 @@ __all__ = [
     "failure",
     "maybeDeferred",
     "protocol",
-    "reactor",
     "serve",
     "serverFromString",
     "succeed",

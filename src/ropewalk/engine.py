@@ -190,10 +190,10 @@ class Reactor:
     ) -> Connector:
         """Connect a factory to a TCP port.
 
-        Args:    host: a name, an IPv4 address, or an IPv6 address with an optional %scope.
+        Args:    host: a name, an IPv4 address, or an IPv6 address with an optional %scope; "" for this machine.
                  port: 0 to 65535, or a service name.
                  timeout: seconds for resolving and connecting together; None for ever.
-                 bindAddress: (host, port) to connect from.
+                 bindAddress: (host, port) to connect from; a name's addresses of the other family are left out.
         Returns: the Connector, "connecting".
         Raises:  ServiceNameUnknownError; ValueError for a port out of range, TypeError for other types; whatever
                  factory.startFactory and startedConnecting raise.

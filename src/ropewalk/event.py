@@ -104,10 +104,10 @@ class Drained(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One address that was tried and did not connect: an item of a connect error's `.attempts`.
+    """One address that was tried in vain: an item of a connect error's `.attempts`.
 
     Args:   address: as it is shown, "127.0.0.1:80" or "[::1]:80".
-            error: the text of what went wrong.
+            error: the text of what went wrong; "given up" for one that was under way at the end.
             errno: its number, None when the operating system reported none.
             seconds: how long this attempt took.
     """

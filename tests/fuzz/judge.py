@@ -198,8 +198,7 @@ def failure(reason: ConnectError) -> Iterator[str]:
     """The attempts of a failed connect fit into its time, and the text tells them all."""
     elapsed = sum(reason.elapsed.values())
     if reason.phase is None:
-        if not isinstance(reason.__cause__, (Boom, SystemExit)):  # buildProtocol raised
-            yield f"I9 {reason!r} tells no phase"
+        yield f"I9 {reason!r} tells no phase"
     elif any(not 0 <= attempt.seconds <= elapsed + 1e-6 for attempt in reason.attempts):
         yield f"I9 {reason!r}: attempts longer than the whole"
     elif reason.phase == "connecting" and not reason.attempts and not isinstance(reason, UserError):

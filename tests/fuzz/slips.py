@@ -364,8 +364,8 @@ SLIPS = (
         "RFC 8305, aiohttp's leak: the addresses that lost the race keep their sockets",
         (
             (
-                '            attempt.undo()\n            if self._core.observers:\n                self._report_failed(attempt, "given up", None)\n        self._attempts.clear()',
-                '            if self._core.observers:\n                self._report_failed(attempt, "given up", None)\n        self._attempts.clear()',
+                '            attempt.undo()\n            self._note_failed(attempt, "given up", None)\n        self._attempts.clear()',
+                '            self._note_failed(attempt, "given up", None)\n        self._attempts.clear()',
             ),
         ),
     ),

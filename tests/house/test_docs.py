@@ -71,6 +71,20 @@ def test_the_first_client_is_the_one_in_examples() -> None:
     ]
 
 
+def test_the_first_thirty_lines_tell_what_it_is_how_it_is_used_what_it_lacks_and_where_to_read_on() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()[:30]
+    begins, ends = lines.index("```python no-run"), lines.index("```")
+    assert sum(1 for line in lines[:begins] if line and line[0] not in "#<") == 2
+    assert sum(1 for line in lines[begins + 1 : ends] if line) <= 12
+    assert [line.split("#")[0].strip() for line in lines if line.startswith("    make ")] == [
+        "make demo",
+        "make test",
+    ]
+    for told in ("It does not do, yet: ", "Read next: "):
+        [line] = [line for line in lines if line.startswith(told)]
+        assert line.endswith("."), f"{told} goes on below line 30"
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda each: each.name)
 def test_what_a_page_points_at_is_there(page: Path) -> None:
     defined = all_names()

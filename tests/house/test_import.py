@@ -14,7 +14,7 @@ from typing import Any
 SCRIPT = """
 import json, os, sys, threading
 before_fds, before = set(os.listdir("/proc/self/fd")), set(sys.modules)
-import {name}
+{statement}
 after_fds = set(os.listdir("/proc/self/fd"))
 files = [getattr(sys.modules[each], "__file__", None) for each in set(sys.modules) - before]
 print(json.dumps(dict(
@@ -27,12 +27,12 @@ print(json.dumps(dict(
 
 
 @cache
-def imported(name: str) -> dict[str, Any]:
+def imported(statement: str) -> dict[str, Any]:
     # Why -S: what an editable install or a coverage hook has loaded before must not be counted for one of the two.
     from tests.house.source import PACKAGE
 
     run = subprocess.run(
-        [sys.executable, "-S", "-c", SCRIPT.format(name=name)],
+        [sys.executable, "-S", "-c", SCRIPT.format(statement=statement)],
         env={"PYTHONPATH": str(PACKAGE.parent)},
         capture_output=True,
         text=True,
@@ -44,12 +44,16 @@ def imported(name: str) -> dict[str, Any]:
 
 
 def test_import_opens_no_descriptor_and_starts_no_thread() -> None:
-    assert imported("ropewalk")["opened"] == 0
-    assert imported("ropewalk")["threads"] == 1
+    assert imported("import ropewalk")["opened"] == 0
+    assert imported("import ropewalk")["threads"] == 1
+
+
+def test_a_star_import_opens_nothing_either() -> None:
+    assert imported("from ropewalk import *")["opened"] == 0
 
 
 def test_import_loads_neither_twisted_nor_asyncio_nor_the_tools_on_top() -> None:
-    loaded = set(imported("ropewalk")["modules"])
+    loaded = set(imported("import ropewalk")["modules"])
     assert not {each for each in loaded if each.split(".")[0] in ("twisted", "asyncio", "uvloop", "zope")}
     assert not {
         each
@@ -59,7 +63,7 @@ def test_import_loads_neither_twisted_nor_asyncio_nor_the_tools_on_top() -> None
 
 
 def test_import_costs_no_more_than_asyncio() -> None:
-    ours, theirs = imported("ropewalk"), imported("asyncio")
+    ours, theirs = imported("import ropewalk"), imported("import asyncio")
     extra = sorted(set(ours["modules"]) - set(theirs["modules"]))
     assert len(ours["modules"]) <= len(theirs["modules"]), extra
     assert ours["size"] <= theirs["size"], extra

@@ -18,7 +18,7 @@ LONGEST_FILE = 450
 LONGER_FILES = {
     "engine.py": 530,  # one method for each thing that can be asked, with its docstring
     "_net/stream.py": 1040,  # one object, one set of states, few objects per connection: at thousands, misses rule
-    "_net/dial.py": 500,  # a Dial and its Attempts are one walk, in eight files as a whole
+    "_net/dial.py": 530,  # a Dial and its Attempts are one walk, in eight files as a whole
     "defer/deferred.py": 820,  # Deferred and the loop that runs callbacks and coroutines, whole
     "service.py": 510,  # services and their tree, in the one module that has their names
     "interfaces.py": 470,  # the contract, once: a list

@@ -260,13 +260,13 @@ def test_an_echo_server_serves_many_and_with_once_ends_after_the_first():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_listening_tool_with_0_and_a_connected_one_with_130(number):
+def test_a_signal_stops_a_listening_tool_with_0_and_a_connected_one_with_128_and_its_number(number):
     with echo_server() as (port, server), started("connect", f"127.0.0.1:{port}") as client:
         client.stdin.write(b"x")
         client.stdin.flush()
         assert client.stdout.read(1) == b"x"  # it runs
         client.send_signal(number)
-        assert client.wait() == 130
+        assert client.wait() == 128 + number
         server.send_signal(number)
         assert server.wait() == 0
         assert b"Traceback" not in client.stderr.read() + server.stderr.read()
@@ -350,19 +350,23 @@ def test_wrong_words_end_with_2_and_a_message_that_names_them(words, says):
     assert says in errors
 
 
-def test_without_its_libraries_the_tool_says_in_one_line_how_to_get_them(tmp_path):
-    (tmp_path / "click.py").write_text("raise ModuleNotFoundError('no click', name='click')")
+@pytest.mark.parametrize("missing", ["click", "rich"])
+@pytest.mark.parametrize(
+    "words", [["demo"], ["connect", "127.0.0.1:1"], ["--help"]], ids=lambda words: words[0]
+)
+def test_without_its_libraries_the_tool_says_in_one_line_how_to_get_them(tmp_path, missing, words):
+    (tmp_path / f"{missing}.py").write_text(f"raise ModuleNotFoundError('no {missing}', name='{missing}')")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [*TOOL, "demo"],
+        [*TOOL, *words],
         env={**ENVIRONMENT, "PYTHONPATH": path},
         capture_output=True,
         timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == (
-        b"ropewalk: the command-line tool needs click; get it with: pip install 'ropewalk[cli]'\n"
+    assert done.stderr.decode() == (
+        f"ropewalk: the command-line tool needs {missing}; get it with: pip install 'ropewalk[cli]'\n"
     )
 
 

@@ -156,6 +156,18 @@ def test_a_connection_is_told_in_its_order_with_the_state_of_each_moment(stage):
     ]
 
 
+def test_an_address_is_told_to_the_factory_and_as_the_peer_as_the_kernel_writes_it(stage):
+    known = stage.far.addresses[1]
+    written = known.replace("::", ":0:0::").upper()
+    stage.far.reactor.listenTCP(PORT, stage.served, interface="::")
+    factory = stage.connect(written)
+    stage.go()
+    assert factory.address == factory.protocols[0].transport.getPeer() == IPv6Address("TCP", known, PORT)
+    assert factory.connector.getDestination().host == written
+    factory.connector.disconnect()
+    stage.go()
+
+
 def test_a_refusal_is_told_in_its_order_and_never_before_connect_returned(stage):
     factory = stage.connect(port=PORT + 1)
     assert factory.told == REFUSED[:3]

@@ -39,12 +39,12 @@ class Caller:
         self.address = None
         self.error = None
 
-    def _established(self, sock, host, sockaddr):
+    def _established(self, attempt, host):
         assert self.sock is self.error is None
-        self.sock, self.address = sock, sockaddr
+        self.sock, self.address = attempt.sock, attempt.sockaddr
         loop = self.stage.core.loop
-        self.was_watched = sock.fileno() in loop.watchers
-        loop.unwatch(sock.fileno())
+        self.was_watched = self.sock.fileno() in loop.watchers
+        loop.unwatch(self.sock.fileno())
 
     def _failed(self, exc):
         assert self.sock is self.error is None
@@ -120,6 +120,8 @@ def stage():
     [
         ("192.0.2.1", (INET, ("192.0.2.1", 7))),
         ("::1", (INET6, ("::1", 7, 0, 0))),
+        ("0:0:0:0:0:0:0:1", (INET6, ("::1", 7, 0, 0))),
+        ("FE80:0::0:1%4294967295", (INET6, ("fe80::1", 7, 0, 4294967295))),
         ("2001:db8::1", (INET6, ("2001:db8::1", 7, 0, 0))),
         ("fe80::1%3", (INET6, ("fe80::1", 7, 0, 3))),
         ("::ffff:192.0.2.1", (INET6, ("::ffff:192.0.2.1", 7, 0, 0))),
@@ -344,6 +346,14 @@ def test_a_failed_attempt_is_followed_by_the_next_at_once(stage):
     assert stage.caller.address == (FAR[0], PORT)
 
 
+def test_no_name_is_this_machine_and_nobody_is_asked(stage):
+    stage.observe()
+    found = stage.error(host="")
+    assert [attempt.address for attempt in found.attempts] == [f"0.0.0.0:{PORT}"]
+    assert "resolving" not in [step for step, _ in stage.steps]
+    assert set(found.elapsed) == {"connecting"}
+
+
 def test_when_all_fail_the_first_is_the_reason_and_all_are_listed(stage):
     stage.sim.name("both.example", [FAR[1], FAR[0]])
     stage.sim.route(FAR[1], error=errno.EHOSTUNREACH)
@@ -351,6 +361,28 @@ def test_when_all_fail_the_first_is_the_reason_and_all_are_listed(stage):
     assert type(found) is NoRouteError
     assert [attempt.address for attempt in found.attempts] == [f"[{FAR[1]}]:{PORT}", f"{FAR[0]}:{PORT}"]
     assert set(found.elapsed) == {"resolving", "connecting"}
+
+
+@pytest.mark.parametrize(
+    ("bind", "tried"),
+    [
+        (NEAR[0], [f"{FAR[0]}:{PORT}"]),
+        (NEAR[1], [f"[{FAR[1]}]:{PORT}"]),
+        ("", [f"[{FAR[1]}]:{PORT}", f"{FAR[0]}:{PORT}"]),
+    ],
+)
+def test_of_a_name_those_addresses_are_tried_that_the_local_end_can_reach(stage, bind, tried):
+    stage.sim.name("both.example", [FAR[1], FAR[0]])
+    found = stage.error(host="both.example", bind=(bind, 0))
+    assert type(found) is ConnectionRefusedError
+    assert [attempt.address for attempt in found.attempts] == tried
+
+
+def test_a_local_end_that_can_reach_none_of_a_name_s_addresses_is_the_reason(stage):
+    stage.sim.name("one.example", [FAR[1]])
+    found = stage.error(host="one.example", bind=(NEAR[0], 0))
+    assert type(found) is ConnectBindError
+    assert [attempt.address for attempt in found.attempts] == [f"[{FAR[1]}]:{PORT}"]
 
 
 def test_a_reason_keeps_no_frame_of_the_engine_s(stage):
@@ -366,9 +398,12 @@ def test_an_address_that_cannot_be_bound_is_told(stage, bind):
     assert type(stage.error(bind=bind)) is ConnectBindError
 
 
-def test_a_scope_that_names_no_interface_fails_the_connect(stage):
-    found = stage.error(host="fe80::1%nosuchif")
+@pytest.mark.parametrize("scope", ["nosuchif", "", "4294967297", "9" * 5000, "-1", "\u0663", "\ud800"])
+def test_a_scope_that_names_no_interface_fails_the_connect(stage, scope):
+    found = stage.error(host=f"fe80::1%{scope}")
     assert isinstance(found, ConnectError)
+    assert found.errno == errno.ENODEV
+    assert repr(scope) in str(found)
     assert found.phase == "resolving"
 
 

@@ -172,6 +172,14 @@ def test_a_port_tells_where_it_listens():
     assert (timeline.subject, timeline.state) == ("port 2 on 0.0.0.0:80", "listening")
 
 
+def test_a_port_that_is_closed_tells_where_it_listened_and_that_it_does_no_more():
+    port = FakePort()
+    port.connected = False
+    timeline = explain(port)
+    assert (timeline.subject, timeline.state) == ("port 2 on 0.0.0.0:80", "stopped")
+    assert [m.step for m in timeline.moments] == [Step.LISTENING, Step.STOPPED_LISTENING]
+
+
 # --- reasons -----------------------------------------------------------------------------------------
 
 

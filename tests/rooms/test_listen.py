@@ -236,6 +236,14 @@ def test_A8_whatever_fails_is_a_CannotListenError_and_nothing_is_left(stage, cal
     assert port.connected
 
 
+@pytest.mark.parametrize("interface", ["localhost", "127.1", "0"])
+def test_D87_an_interface_that_is_no_address_is_refused_with_what_would_be_right(stage, interface):
+    with pytest.raises(
+        CannotListenError, match=f"interface must be an IPv4 or IPv6 address, not {interface!r}"
+    ):
+        stage.listen(interface=interface)
+
+
 @pytest.mark.parametrize("interface", ["a name", "10.0.0.2", "fe80::1%nosuchif"])
 def test_an_interface_that_is_none_of_ours_is_refused(stage, interface):
     with pytest.raises(CannotListenError):

@@ -74,7 +74,7 @@ def test_what_this_system_lacks_is_told_by_name(monkeypatch):
 @pytest.mark.parametrize(
     "name", ["receiveBuffer", "sendBuffer", "userTimeout", "closeTimeout", "attemptDelay"]
 )
-@pytest.mark.parametrize("value", [0, -1, "1", True, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0, -1, "1", True, float("nan"), float("inf"), -(10**400)])
 def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a .*number above 0, not {value!r}"):
         TCPOptions(**{name: value})
@@ -94,6 +94,12 @@ def test_what_the_kernel_cannot_count_is_refused_by_name(how):
         TCPOptions(**how)
 
 
+@pytest.mark.parametrize("name", ["userTimeout", "closeTimeout", "attemptDelay"])
+def test_seconds_that_no_clock_can_add_up_are_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        TCPOptions(**{name: 10**400})
+
+
 def test_there_is_always_a_delay_between_attempts():
     with pytest.raises(ValueError, match="attemptDelay must be a number above 0, not None"):
         TCPOptions(attemptDelay=None)
@@ -101,11 +107,40 @@ def test_there_is_always_a_delay_between_attempts():
 
 @pytest.mark.parametrize(
     "value",
-    [(1, 2), (1, 2, 3, 4), [1, 2, 3], (0, 1, 1), (1, 1, 0), (1, "1", 1), (1, float("inf"), 1), 5, True],
+    [
+        (1, 2),
+        (1, 2, 3, 4),
+        [1, 2, 3],
+        (0, 1, 1),
+        (1, 1, 0),
+        (1, "1", 1),
+        (1, float("inf"), 1),
+        (32768, 1, 1),
+        (1, 40000, 1),
+        (1, 1, 128),
+        (2**40, 1, 1),
+        (10**400, 1, 1),
+        5,
+        True,
+    ],
 )
-def test_keep_alive_needs_three_numbers(value):
-    with pytest.raises(ValueError, match="keepAlive must be"):
+def test_keep_alive_needs_three_numbers_that_the_kernel_takes(value):
+    with pytest.raises(ValueError, match=r"keepAlive must be .* at most \(32767, 32767, 127\)") as refused:
         TCPOptions(keepAlive=value)
+    assert repr(value) in str(refused.value)
+
+
+def test_the_longest_times_and_the_most_probes_are_what_the_kernel_takes():
+    with socket.socket() as sock:
+        for setting in keep_alive_settings((32767, 32767, 127)):
+            sock.setsockopt(*setting)
+
+
+@pytest.mark.parametrize("name", ["noDelay", "reusePort", "dualStack"])
+@pytest.mark.parametrize("value", ["false", "no", None, 1, 0])
+def test_what_is_on_or_off_is_told_so(name, value):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, not {value!r}"):
+        TCPOptions(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -123,6 +158,8 @@ def test_limits_in_their_order_are_fine(high, low, hard):
         (10, -1, None, "0 <= low <= high"),
         ("10", 0, None, "0 <= low <= high"),
         (10, 1.5, None, "0 <= low <= high"),
+        (True, 0, None, "0 <= low <= high"),
+        (1, 0, True, "at least the high-water mark"),
         (10, 0, 9, "at least the high-water mark 10, not 9"),
         (10, 0, "11", "at least the high-water mark"),
     ],

@@ -1312,6 +1312,8 @@ def test_socket_options_are_read_and_switched(lines):
     transport.setTcpKeepAlive((10, 2, 3))
     assert transport.getTcpKeepAlive() is True
     assert transport.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
+    with pytest.raises(ValueError, match="keepAlive must be"):
+        transport.setTcpKeepAlive((40000, 1, 1))
 
 
 # ---- threads --------------------------------------------------------------------------------------------------------

@@ -323,6 +323,30 @@ def test_the_sequence_shows_who_ended_an_accepted_connection(by, drawn):
     assert f"    {drawn} · 1.00 s" in source.split("\n")
 
 
+@pytest.mark.parametrize(
+    "opened",
+    [
+        Moment(0.0, Step.ACCEPTED, {"local": "127.0.0.1:1", "peer": "127.0.0.1:2", "listener": 1}),
+        Moment(0.0, Step.CONNECTED, {"local": "127.0.0.1:1", "peer": "127.0.0.1:2"}),
+    ],
+    ids=lambda moment: moment.step.value,
+)
+def test_the_sequence_tells_nobody_of_the_end_where_no_protocol_was_built(opened):
+    closed = Moment(1.0, Step.CLOSED, {"by": "us", "received": 0, "sent": 0})
+    source = Timeline("it", (opened, closed)).mermaid()
+    check_sequence(source)
+    assert "connectionLost" not in source
+    assert not re.search(r"app-|->>app", source)
+    assert (
+        "    Note over engine: no protocol was built, closed by us: received 0 B, sent 0 B · 1.00 s" in source
+    )
+
+
+def test_the_sequence_of_an_end_whose_beginning_is_not_known_tells_the_protocol():
+    source = Timeline("it", (Moment(1.0, Step.CLOSED, {"by": "us"}),)).mermaid()
+    assert "engine->>app: connectionLost" in source
+
+
 def test_what_a_peer_sent_cannot_add_a_statement_to_the_sequence():
     check_sequence(hostile_timeline().mermaid())
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from ropewalk.error import NotConnectingError
-from tests.scenarios.script import LOST, Scene, after, lines
+from ropewalk.observe import explain
+from tests.scenarios.script import LOST, Scene, after, lines, refused
 
 # The name has two addresses that never answer; its look-up takes two seconds.
 BEGINNING = """
@@ -175,3 +176,46 @@ def test_who_gives_up_may_connect_again_at_once_and_hears_nothing_of_the_first(s
     assert told.count("startFactory") == 1
     assert told.count("startedConnecting") == 2
     assert told.endswith("buildProtocol(4b:7)\n" + f"{moment.when:<5g} connectionMade()")
+
+
+@pytest.mark.parametrize("how", ["stopConnecting", "the reactor stops"])
+def test_the_reason_tells_what_had_failed_and_what_was_under_way(scene, how):
+    scene.listen()
+    scene.sim.route("2001:db8::a", **refused(0.5))
+    scene.sim.route("192.0.2.10", **LOST)
+    scene.name("some.example", "6a", "4a", delay=2)
+    factory = scene.call("some.example", timeout=3000)
+    scene.sim.advance(3)
+    if how == "stopConnecting":
+        factory.connector.stopConnecting()
+    else:
+        scene.client.reactor.stop()
+        scene.sim.advance(1)
+    told = (
+        " [while connecting; resolving took 2.000 s, connecting took 1.000 s; "
+        "tried [2001:db8::a]:7: ECONNREFUSED after 500 ms, 192.0.2.10:7: given up after 750 ms]"
+    )
+    assert str(factory.reason).endswith(told)
+    assert "192.0.2.10:7: given up after 750 ms" in str(explain(factory.reason))
+
+
+@pytest.mark.parametrize(("host", "phase"), [("192.0.2.10", "connecting"), ("some.example", "resolving")])
+def test_given_up_at_once_the_phase_is_the_one_that_would_have_begun(scene, host, phase):
+    factory = scene.call(host)
+    factory.connector.stopConnecting()
+    assert factory.reason.phase == phase
+    assert factory.reason.elapsed == {phase: 0}
+
+
+def test_a_protocol_that_cannot_be_built_leaves_a_reason_that_tells_what_was_tried(scene):
+    scene.listen()
+    scene.sim.route("2001:db8::a", **LOST)
+    scene.sim.route("192.0.2.10", **after(0.5))
+    scene.name("some.example", "6a", "4a", delay=2)
+    factory = scene.call("some.example", buildProtocol=lambda _: 1 / 0)
+    scene.sim.advance(5)
+    assert str(factory.reason) == (
+        "could not connect: buildProtocol raised ZeroDivisionError: division by zero "
+        "[while connecting; resolving took 2.000 s, connecting took 750 ms; "
+        "tried [2001:db8::a]:7: given up after 750 ms, 192.0.2.10:7: buildProtocol raised after 500 ms]"
+    )

@@ -19,7 +19,7 @@ from threading import get_ident
 from typing import Any
 
 from ropewalk._net.core import Core, shown_safely
-from ropewalk._net.dial import Dial
+from ropewalk._net.dial import Attempt, Dial
 from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
 from ropewalk.address import display as shown
@@ -191,16 +191,16 @@ class Connector:
     def _waits_for(self, dial: Dial) -> bool:
         return self._dial is dial
 
-    def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None:
-        """The dial has a connected socket, still watched by the loop in the dial's name."""
+    def _established(self, attempt: Attempt, host: tuple[Any, ...]) -> None:
+        """The dial has a connected socket, still watched by the loop in the attempt's name."""
         core = self._core
         self._dial = None
         self._state = CONNECTOR[self._state, ConnectorEvent.ESTABLISHED]
         core.open_ends.pop(self, None)
-        words = core.words
+        words, sockaddr = core.words, attempt.sockaddr
         peer = (words.IPv4Address if len(sockaddr) == 2 else words.IPv6Address)("TCP", *sockaddr)
         self.transport = stream = Stream(
-            core, self, sock, host, peer, self.number, self._options, is_watched=True
+            core, self, attempt.sock, host, peer, self.number, self._options, is_watched=True
         )
         # Why so soon: buildProtocol may turn the loop, and what is shut down or reset then is this.
         core.loop.watchers[stream.fd] = stream
@@ -210,16 +210,16 @@ class Connector:
             protocol = self.factory.buildProtocol(peer)
         except BaseException as exc:
             core.loop.user_error(exc, "buildProtocol of %r raised", self.factory)
-            self._not_built(stream, exc)
+            self._not_built(stream, attempt, exc)
             return
         if protocol is None:
-            self._not_built(stream, None)
+            self._not_built(stream, attempt, None)
             return
         if core.observers:
             core.report(self.number, Step.PROTOCOL_BUILT, protocol=shown_safely(protocol))
         stream.start(protocol)
 
-    def _not_built(self, stream: Stream, exc: BaseException | None) -> None:
+    def _not_built(self, stream: Stream, attempt: Attempt, exc: BaseException | None) -> None:
         """There is a connection, but nobody to talk on it."""
         if stream.disconnected:
             return  # Safe because: buildProtocol closed it and turned the loop; the factory was told.
@@ -234,6 +234,7 @@ class Connector:
         else:
             reason = error.ConnectError(string=f"buildProtocol raised {type(exc).__name__}: {safe_text(exc)}")
             reason.__cause__ = exc
+            attempt.annotate(reason)
             self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
             self._report_failed(reason)
             self._tell("clientConnectionFailed", core.words.Failure(reason))
@@ -267,10 +268,10 @@ class Connector:
     def _give_up(self, exc: Any) -> None:
         dial = self._dial
         assert dial is not None
-        dial.annotate(exc)
         dial.undo()
         # Why asked: an observer of what was undone may have given up before us.
         if self._dial is dial:
+            dial.annotate(exc)
             self._failed(exc)
 
     def _tell(self, callback: str, reason: Any) -> None:

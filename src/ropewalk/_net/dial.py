@@ -39,6 +39,8 @@ _SELF_CONNECT_RETRIES = 2
 _IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", None)
 # Source: socket(7), SO_LINGER: on, for no time.
 LINGER_ZERO = struct.pack("ii", 1, 0)
+# Source: RFC 3493 section 3.3, sin6_scope_id is 32 bits.
+_SCOPE_MOST = 2**32 - 1
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
 
 
@@ -75,7 +77,7 @@ DIAL: Table[DialState, DialEvent] = Table(
 class Caller(Protocol):
     """Who dials: a Connector."""
 
-    def _established(self, sock: Any, host: tuple[Any, ...], sockaddr: tuple[Any, ...]) -> None: ...
+    def _established(self, attempt: Attempt, host: tuple[Any, ...]) -> None: ...
     def _failed(self, exc: BaseException) -> None: ...
     def _waits_for(self, dial: Dial) -> bool: ...
 
@@ -89,6 +91,8 @@ class Dial:
         "_caller",
         "_core",
         "_deadline",
+        "_ended_in",
+        "_error",
         "_failures",
         "_host",
         "_look_up",
@@ -117,18 +121,22 @@ class Dial:
         self._core = core
         self._caller = caller
         self._number = number
-        self._host, self._port = target
+        # Source: Twisted's resolve; no name is this machine.
+        self._host, self._port = target[0] or "0.0.0.0", target[1]
         self._timeout = timeout
         self._bind_address = bind_address
         self._options = options
-        self._state = DialState.NEW
+        # What it was at when it ended, for the account of it.
+        self._state = self._ended_in = DialState.NEW
         self._deadline: DelayedCall | None = None
         self._stagger: DelayedCall | None = None
         self._look_up: Any = None
         # The next one last.
         self._untried: list[Candidate] = []
         self._attempts: list[Attempt] = []
-        self._failures: list[tuple[FailedAttempt, BaseException]] = []
+        self._failures: list[FailedAttempt] = []
+        # Of the first attempt that failed.
+        self._error: BaseException | None = None
         # When it began; None until then. Why not 0.0: a clock may begin there.
         self._since: float | None = None
         self._resolved_at: float | None = None
@@ -146,6 +154,7 @@ class Dial:
         """Give everything back: nothing will be reported any more."""
         if self._state is DialState.OVER:
             return
+        self._ended_in = self._state
         self._state = DIAL[self._state, DialEvent.END]
         # Why asked: users may have cancelled every call of getDelayedCalls, ours included.
         deadline, stagger = self._deadline, self._stagger
@@ -157,8 +166,7 @@ class Dial:
             self._look_up.cancel()
         for attempt in self._attempts:
             attempt.undo()
-            if self._core.observers:
-                self._report_failed(attempt, "given up", None)
+            self._note_failed(attempt, "given up", None)
         self._attempts.clear()
         self._untried.clear()
 
@@ -216,6 +224,9 @@ class Dial:
             found = [each for each in found if each[0] == FAMILIES[only]]
             if result and not found and exc is None:
                 exc = ValueError(f"it has no {only} address")
+        if self._bind_address is not None:
+            # Why all when none fits: the reason then tells what the local end is no end for.
+            found = fitting(found, self._bind_address[0]) or found
         if not found:
             failed = core.words.error.getLookupError(exc, self._host)
             if core.observers:
@@ -259,30 +270,27 @@ class Dial:
         if self._core.observers and not self._caller._waits_for(self):
             attempt.undo()
             return
-        self._caller._established(attempt.sock, host, attempt.sockaddr)
+        self._caller._established(attempt, host)
 
     def _attempt_failed(self, attempt: Attempt, exc: BaseException, is_local: bool = False) -> None:
         """Note it; the next one starts at once (RFC 8305 section 5)."""
-        core = self._core
         self._attempts.remove(attempt)
         attempt.undo()
-        address = attempt.shown()
         number = getattr(exc, "errno", None)
-        seconds = core.loop.now() - attempt.since
         text = getattr(exc, "strerror", None) or str(exc)
         # Why without traceback: its frames hold this dial, and a reason that users keep would be a cycle.
         exc = exc.with_traceback(None)
-        error = core.words.error
-        made = error.ConnectBindError(exc) if is_local else error.getConnectError(exc)
-        made.__cause__ = exc
-        self._failures.append((FailedAttempt(address, text, number, seconds), made))
-        if core.observers:
-            self._report_failed(attempt, text, number)
+        if self._error is None:
+            error = self._core.words.error
+            self._error = made = error.ConnectBindError(exc) if is_local else error.getConnectError(exc)
+            made.__cause__ = exc
+        self._note_failed(attempt, text, number)
 
-    def _report_failed(self, attempt: Attempt, text: str, number: int | None) -> None:
-        core = self._core
-        facts = {"address": attempt.shown(), "error": text, "errno": number}
-        core.report(self._number, Step.ATTEMPT_FAILED, **facts, seconds=core.loop.now() - attempt.since)
+    def _note_failed(self, attempt: Attempt, text: str, number: int | None) -> None:
+        failed = attempt.failed(text, number)
+        self._failures.append(failed)
+        if self._core.observers:
+            self._core.report(self._number, Step.ATTEMPT_FAILED, **failed._asdict())
 
     def _attempt_over(self) -> None:
         """An attempt that was under way has failed."""
@@ -299,7 +307,8 @@ class Dial:
             attempt.undo()
             self._untried.append((attempt.family, attempt.sockaddr))
             if self._core.observers:
-                self._report_failed(attempt, "connected to itself", None)
+                failed = attempt.failed("connected to itself", None)
+                self._core.report(self._number, Step.ATTEMPT_FAILED, **failed._asdict())
         else:
             refusal = OSError(errno.ECONNREFUSED, "connected to itself: nothing listens there")
             self._attempt_failed(attempt, refusal)
@@ -309,7 +318,8 @@ class Dial:
 
     def _all_failed(self) -> None:
         # Why the first: it is the address that the resolver, and so the user, preferred; all are listed anyway.
-        self._give_up(self._failures[0][1])
+        assert self._error is not None
+        self._give_up(self._error)
 
     def _timed_out(self) -> None:
         self._deadline = None
@@ -321,27 +331,30 @@ class Dial:
     def _give_up(self, exc: BaseException) -> None:
         if self.is_over:
             return  # Safe because: an observer of the last event has given it up, and that was reported.
-        self.annotate(exc)
         self.undo()
+        self.annotate(exc)
         self._caller._failed(exc)
 
     def annotate(self, exc: Any) -> None:
-        """Put on a connect error what was tried, where it ended, and how long each phase took."""
+        """Put on a connect error what was tried, where it ended, and how long each phase took. Rule: only when over."""
         now = self._core.loop.now()
         # Why asked: given up in startFactory, it has not begun.
         since = now if self._since is None else self._since
         exc.connection = self._number
-        exc.attempts = tuple(failed for failed, _ in self._failures)
-        exc.phase = "connecting" if self._state is DialState.CONNECTING else "resolving"
-        if self._state is not DialState.CONNECTING:
-            exc.elapsed = {"resolving": now - since}
-        elif self._resolved_at is None:
-            exc.elapsed = {"connecting": now - since}
+        exc.attempts = tuple(self._failures)
+        exc.phase = "resolving" if self._ended_resolving() else "connecting"
+        if self._resolved_at is None:
+            exc.elapsed = {exc.phase: now - since}
         else:
-            exc.elapsed = {
-                "resolving": self._resolved_at - since,
-                "connecting": now - self._resolved_at,
-            }
+            exc.elapsed = {"resolving": self._resolved_at - since, "connecting": now - self._resolved_at}
+
+    def _ended_resolving(self) -> bool:
+        if self._ended_in is not DialState.NEW:
+            return self._ended_in is DialState.RESOLVING
+        try:
+            return literal(self._host, self._port) is None
+        except OSError:
+            return True  # Why: the name of its scope is what was looked up.
 
     def __repr__(self) -> str:
         return f"<Dial {self._number} to {self._host!r}:{self._port} {self._state.value}>"
@@ -442,6 +455,14 @@ class Attempt:
     def disown(self) -> None:
         self.sock.close()
 
+    def failed(self, text: str, number: int | None) -> FailedAttempt:
+        return FailedAttempt(self.shown(), text, number, self._core.loop.now() - self.since)
+
+    def annotate(self, exc: Any) -> None:
+        """As Dial.annotate, when this one has connected in vain."""
+        self._dial._failures.append(self.failed("buildProtocol raised", None))
+        self._dial.annotate(exc)
+
     def shown(self) -> str:
         return display(self._core.words.address("TCP", self.sockaddr))
 
@@ -457,24 +478,32 @@ def literal(host: str, port: int) -> Candidate | None:
         except (OSError, ValueError, UnicodeError):
             return None
         return socket.AF_INET, (host, port)
-    address, _, scope = host.partition("%")
+    address, has_scope, scope = host.partition("%")
     try:
-        socket.inet_pton(socket.AF_INET6, address)
+        packed = socket.inet_pton(socket.AF_INET6, address)
     except (OSError, ValueError, UnicodeError):
         return None
-    return socket.AF_INET6, (address, port, 0, _scope_number(scope))
+    # Why written anew: peers are told apart by the text, and the kernel writes each address in one way.
+    address = socket.inet_ntop(socket.AF_INET6, packed)
+    return socket.AF_INET6, (address, port, 0, _scope_number(scope) if has_scope else 0)
 
 
 def _scope_number(scope: str) -> int:
-    if not scope:
-        return 0
-    if scope.isdecimal():
+    # Why the length first: a number of thousands of digits is no int that Python makes of a text.
+    if scope.isascii() and scope.isdecimal() and len(scope) <= 10 and int(scope) <= _SCOPE_MOST:
         return int(scope)
     try:
         return socket.if_nametoindex(scope)
-    except OSError:
+    except (OSError, ValueError):
         # Why: the C library's answer has no errno. ENODEV is what the kernel says to a number that is no interface.
         raise OSError(errno.ENODEV, f"no network interface is named {scope!r}") from None
+
+
+def fitting(found: list[Candidate], local: str) -> list[Candidate]:
+    """Those that a socket bound to the local address can reach: of its family; all if that is not known."""
+    if ":" in local:
+        return [each for each in found if each[0] == socket.AF_INET6]
+    return [each for each in found if each[0] == socket.AF_INET] if literal(local, 0) else found
 
 
 def candidates(rows: list[AddressRow]) -> list[Candidate]:

@@ -12,6 +12,7 @@ Source: tcp(7), socket(7), ipv6(7).
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,8 @@ from typing import Any
 Setting = tuple[int, int, int]
 # Source: setsockopt(2) takes a C int; userTimeout is counted in milliseconds.
 _MOST = 2**31 - 1
+# Source: Linux, include/net/tcp.h: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.
+_KEEP_ALIVE_MOST = (32767, 32767, 127)
 # Source: Twisted's bufferSize, 2**16; what users tune their producers to.
 HIGH_WATER = 65536
 # Seconds without progress after which a connection that is being closed is aborted. Source: CONTRACT section 5.
@@ -33,7 +36,8 @@ class TCPOptions:
     """How a TCP connection, or those of a port, are set up.
 
     Args:   noDelay: send small segments at once (TCP_NODELAY).
-            keepAlive: (idle, interval, count) in seconds, seconds, probes; None leaves it off.
+            keepAlive: (idle, interval, count) in seconds (1 to 32767), seconds (the same), probes (1 to 127); None leaves
+                it off.
             userTimeout: seconds after which unacknowledged data ends the connection (TCP_USER_TIMEOUT, Linux);
                 None leaves it to the kernel.
             receiveBuffer, sendBuffer: bytes (SO_RCVBUF, SO_SNDBUF); None lets the kernel tune them.
@@ -66,9 +70,12 @@ class TCPOptions:
 
     def __post_init__(self) -> None:
         check_limits(self.highWater, self.lowWater, self.hardLimit)
+        for name in ("noDelay", "reusePort", "dualStack"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         for name in ("receiveBuffer", "sendBuffer"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and isinstance(value, int)):
+            if value is not None and not (_is_whole(value) and value > 0):
                 raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
             if value is not None and value > _MOST:
                 raise ValueError(f"{name} must be at most {_MOST}, not {value!r}")
@@ -80,14 +87,6 @@ class TCPOptions:
             raise ValueError(f"attemptDelay must be a number above 0, not {self.attemptDelay!r}")
         if self.family not in (None, *FAMILIES):
             raise ValueError(f"family must be {', '.join(FAMILIES)} or None, not {self.family!r}")
-        if self.keepAlive is not None:
-            parts = self.keepAlive
-            if not (
-                isinstance(parts, tuple) and len(parts) == 3 and all(_is_number(p) and p >= 1 for p in parts)
-            ):
-                raise ValueError(
-                    f"keepAlive must be (idle s, interval s, count), each 1 or more, not {parts!r}"
-                )
         object.__setattr__(self, "settings", tuple(self._settings()))
 
     def but(self, **changed: Any) -> TCPOptions:
@@ -108,7 +107,19 @@ class TCPOptions:
 
 
 def keep_alive_settings(timing: tuple[float, float, int]) -> list[Setting]:
-    """(idle s, interval s, probes) as the kernel takes them."""
+    """(idle s, interval s, probes) as the kernel takes them. Raises: ValueError for what it does not take."""
+    if not (
+        isinstance(timing, tuple)
+        and len(timing) == 3
+        and all(
+            _is_number(each) and 1 <= each <= most
+            for each, most in zip(timing, _KEEP_ALIVE_MOST, strict=True)
+        )
+    ):
+        raise ValueError(
+            "keepAlive must be (idle s, interval s, count), each 1 or more and at most "
+            f"{_KEEP_ALIVE_MOST}, not {timing!r}"
+        )
     idle, interval, probes = timing
     # Source: macOS names TCP_KEEPIDLE TCP_KEEPALIVE.
     idle_option = getattr(socket, "TCP_KEEPIDLE", None) or _constant("TCP_KEEPALIVE")
@@ -122,9 +133,9 @@ def keep_alive_settings(timing: tuple[float, float, int]) -> list[Setting]:
 
 def check_limits(high: int, low: int, hard: int | None) -> None:
     """Raises: ValueError unless 0 <= low <= high, and high <= hard where there is a hard limit."""
-    if not (isinstance(low, int) and isinstance(high, int) and 0 <= low <= high):
+    if not (_is_whole(low) and _is_whole(high) and 0 <= low <= high):
         raise ValueError(f"write limits must be 0 <= low <= high, not low {low!r}, high {high!r}")
-    if hard is not None and not (isinstance(hard, int) and hard >= high):
+    if hard is not None and not (_is_whole(hard) and hard >= high):
         raise ValueError(f"the hard limit must be at least the high-water mark {high}, not {hard!r}")
 
 
@@ -141,9 +152,14 @@ def _constant(name: str) -> int:
         raise ValueError(f"this system has no {name}") from None
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _is_number(value: object) -> bool:
-    """A finite number above 0."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    """A finite number above 0. Why the largest float: an int above it is no number of seconds that can be added up."""
+    is_one = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_one and 0 < value <= sys.float_info.max  # type: ignore[operator]
 
 
 DEFAULT_OPTIONS = TCPOptions()

@@ -1021,7 +1021,7 @@ class Stream:
         return bool(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool | tuple[float, float, int]) -> None:
-        """Switch SO_KEEPALIVE, or switch it on with (idle s, interval s, count)."""
+        """Switch SO_KEEPALIVE, or switch it on with (idle s, interval s, count). Raises: as TCPOptions(keepAlive=…)."""
         self._loop.check_thread_of("setTcpKeepAlive")
         if isinstance(enabled, tuple):
             for setting in keep_alive_settings(enabled):

@@ -19,6 +19,9 @@ def main() -> None:
     """Run the tool on `sys.argv`; leaves with the exit status of the command."""
     _hold_standard_descriptors()
     try:
+        # Why already: the commands import it when they are run, and none of them should begin without it.
+        import rich  # noqa: F401
+
         from ropewalk.cli.command import ropewalk
     except ModuleNotFoundError as missing:
         # Why: any other module that is missing is a fault of ours, and its traceback says where.

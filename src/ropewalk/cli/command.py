@@ -1,7 +1,7 @@
 """The commands of the tool `ropewalk` and their options: what click needs to know, and nothing else.
 
 Each command turns its words into values, calls one function that does the work, and leaves with an exit status:
-0 success, 1 it did not work out, 2 the words were wrong (click's own), 130 interrupted. Errors are one line on
+0 success, 1 it did not work out, 2 the words were wrong (click's own), 130 interrupted, 143 ended by SIGTERM. Errors are one line on
 stderr, beginning with the tool's name.
 """
 
@@ -113,7 +113,8 @@ def connect(place: Place, timeout: float, trace: bool, trace_format: str | None)
 
     HOST is a name, an IPv4 address or an IPv6 address in brackets; PORT a number or the name of a service.
     At the end of the input our side of the connection is closed and the rest of the other side still read.
-    The exit status is 0 if both sides ended cleanly, 1 if not or if no connection was made.
+    The exit status is 0 if both sides ended cleanly, 1 if not or if no connection was made, 128 and its number after
+    a signal.
     """
     from ropewalk.cli.connect import connect as run
 

@@ -2,7 +2,7 @@
 
     0    connected, and both streams came to their end
     1    could not connect, or the connection was lost
-    130  interrupted (Ctrl-C), as shells have it
+    130  interrupted (Ctrl-C), 143 ended by SIGTERM, as shells have it
 
 Tracing comes in two kinds. `text` is live: a line on stderr for each step. `json` and `mermaid` are the whole
 timeline, written to stderr at the end and nothing else there, so that `2> file` gives a file a program reads;
@@ -22,8 +22,6 @@ from ropewalk.observe import Recorder, explain
 
 __all__ = ["connect"]
 
-INTERRUPTED = 130  # Source: POSIX shells, 128 + SIGINT
-
 
 def connect(place: Place, timeout: float, trace: str | None) -> Outcome:
     """Connect, join with stdin and stdout until both streams ended.
@@ -36,7 +34,7 @@ def connect(place: Place, timeout: float, trace: str | None) -> Outcome:
     reactor.observers.append(recorder)
     if trace == "text":
         trace_to_stderr(reactor)
-    course = Course(reactor, Outcome(INTERRUPTED))
+    course = Course(reactor)
     try:
         connector = reactor.connectTCP(place.host, place.port, Calling(course), timeout=timeout)
     except ServiceNameUnknownError as exc:

@@ -1,7 +1,7 @@
 """How a command ends: an exit status, perhaps one line for stderr, and the reactor stopped once.
 
-A `Course` is held by whatever may find out that the command is over. Its `end` counts once, and no more as soon as
-the reactor stops. Why: a reactor that stops by Ctrl-C ends every connection too, and those ends are no outcome.
+A `Course` is held by whatever may find out that the command is over. Its `end` counts once, and a signal is such an end.
+Why: a reactor that stops by Ctrl-C ends every connection too, and those ends are no outcome.
 """
 
 import sys
@@ -10,6 +10,7 @@ from typing import Any
 
 from ropewalk import Reactor
 from ropewalk.cli.joint import Joint
+from ropewalk.cli.signals import told_by_signals
 from ropewalk.error import ConnectionDone
 
 __all__ = ["Course", "Outcome", "outcome_of", "say"]
@@ -34,29 +35,28 @@ class Course:
     """One run of a reactor from its beginning to the outcome.
 
     Args:   reactor: the reactor to be stopped.
-            interrupted: the outcome if it was stopped by somebody else, by Ctrl-C for one.
+            interrupted: the outcome by SIGTERM or Ctrl-C; None for what shells have, 128 and the signal's number.
     """
 
-    def __init__(self, reactor: Reactor, interrupted: Outcome) -> None:
+    def __init__(self, reactor: Reactor, interrupted: Outcome | None = None) -> None:
         self.reactor = reactor
-        self.outcome = interrupted
-        self.is_over = False
+        self.interrupted = interrupted
+        self.outcome: Outcome | None = None
 
     def run(self) -> Outcome:
         """Run the reactor until the end."""
-        self.reactor.addSystemEventTrigger("before", "shutdown", self._stopping)
-        self.reactor.run()
+        with told_by_signals(
+            self.reactor, lambda number: self.end(self.interrupted or Outcome(128 + number))
+        ):
+            self.reactor.run(installSignalHandlers=False)
+        assert self.outcome is not None  # nobody else stops it
         return self.outcome
 
     def end(self, outcome: Outcome) -> None:
-        """This is the outcome, unless there is one already or the reactor was stopped by somebody else."""
-        if not self.is_over:
-            self.is_over = True
+        """This is the outcome, unless there is one already."""
+        if self.outcome is None:
             self.outcome = outcome
             self.reactor.stop()
-
-    def _stopping(self) -> None:
-        self.is_over = True
 
 
 def outcome_of(joint: Joint, reason: Any) -> Outcome:

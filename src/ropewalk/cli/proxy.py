@@ -120,7 +120,7 @@ class _Ending:
         self._seconds = seconds
         self._is_draining = False
 
-    def __call__(self) -> None:
+    def __call__(self, signal: int) -> None:
         if self._is_draining:
             self._proxy.drain(0)
             return

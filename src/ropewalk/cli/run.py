@@ -139,7 +139,7 @@ class Running:
         except Exception as exc:
             self._end_with(Outcome(1, f"starting {self.name} raised {_told(exc)}"))
 
-    def _asked_to_end(self) -> None:
+    def _asked_to_end(self, signal: int) -> None:
         under_way = self.under_way
         if self.is_ending:
             self._stop_at_once()

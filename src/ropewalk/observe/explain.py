@@ -132,7 +132,10 @@ def _of_stream(stream: Any) -> Timeline:
 
 def _of_port(port: Any) -> Timeline:
     address = display(port.getHost())
-    return Timeline(f"port {port.number} on {address}", (Moment(None, Step.LISTENING, {"address": address}),))
+    moments = [Moment(None, Step.LISTENING, {"address": address})]
+    if not getattr(port, "connected", True):
+        moments.append(Moment(None, Step.STOPPED_LISTENING, {}))
+    return Timeline(f"port {port.number} on {address}", tuple(moments))
 
 
 def _of_reason(reason: BaseException) -> Timeline:

@@ -39,13 +39,17 @@ def sequence(subject: str, moments: Iterable[tuple[float | None, Step, Details]]
 
 
 class _Drawing:
-    """The lines drawn so far. `peer` is the participant at the other end, once there is one."""
+    """The lines drawn so far. `peer` is the participant at the other end, once there is one.
+
+    `has_protocol` is whether there is somebody to tell of the end; so it is taken to be where the beginning is not known.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.uses_resolver = self.uses_peer = False
         self.addresses: dict[str, str] = {}
         self.peer: str | None = None
+        self.has_protocol = True
         self.at = ""
 
     def participants(self) -> list[str]:
@@ -70,9 +74,10 @@ class _Drawing:
             case Step.ATTEMPT_STARTED | Step.ATTEMPT_FAILED | Step.CONNECTED:
                 self.attempt(step, details)
             case Step.ACCEPTED:
-                self.uses_peer, self.peer = True, "peer"
+                self.uses_peer, self.peer, self.has_protocol = True, "peer", False
                 self.arrow("peer", "->>", "engine", f"connects, accepted on {said}")
             case Step.PROTOCOL_BUILT:
+                self.has_protocol = True
                 self.arrow("engine", "->>", "app", f"buildProtocol, connectionMade: {said}")
             case Step.FIRST_BYTE:
                 self.arrow(self.other(), "->>", "app", "first byte")
@@ -102,7 +107,7 @@ class _Drawing:
         if step is Step.ATTEMPT_STARTED:
             self.arrow("engine", "->>", name, "tries to connect")
         elif step is Step.CONNECTED:
-            self.peer = name
+            self.peer, self.has_protocol = name, False
             self.arrow(name, "-->>", "engine", f"connected, our end is {details.get('local', '?')}")
         else:
             seconds = details.get("seconds")
@@ -112,9 +117,9 @@ class _Drawing:
     def closed(self, details: Details, said: str) -> None:
         by, other = ending(details), self.other()
         received, sent = details.get("received"), details.get("sent")
-        if isinstance(sent, int):
+        if isinstance(sent, int) and self.has_protocol:
             self.arrow("app", "->>", other, f"sent {amount(sent)} in all")
-        if isinstance(received, int):
+        if isinstance(received, int) and self.has_protocol:
             self.arrow(other, "->>", "app", f"received {amount(received)} in all")
         line = "-x" if by in _resets else "->>"
         if by in (EndedBy.PEER, EndedBy.PEER_RESET):
@@ -123,7 +128,10 @@ class _Drawing:
             self.arrow("engine", line, other, f"closed {endings[by]}")
         else:
             self.note(f"closed {endings[by]}" if by is not None else "closed")
-        self.arrow("engine", "->>", "app", f"connectionLost, {said}")
+        if self.has_protocol:
+            self.arrow("engine", "->>", "app", f"connectionLost, {said}")
+        else:
+            self.note(f"no protocol was built, closed {said}")
 
     def other(self) -> str:
         """The participant at the other end; a timeline without a beginning never told who that is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.differential.bench import HERE
-from tests.differential.scenarios.table import echo, lose, scenario, write
+from tests.differential.scenarios.table import STOPPED, echo, lose, scenario, write
 
 
 @scenario()
@@ -27,6 +27,13 @@ def a_port_that_is_taken(bench):
     server = bench.server()
     bench.tried("server", bench.reactor.listenTCP, taken, server, interface=HERE)
     return lambda: True
+
+
+@scenario("D87", server=(["doStart", "startFactory"] * 2 + STOPPED * 2, ["raised CannotListenError"] * 2))
+def an_interface_by_name_or_in_short(bench):
+    for interface in ("localhost", "127.1"):
+        bench.tried("server", bench.reactor.listenTCP, 0, bench.server(), interface=interface)
+    return lambda: True  # what listens is stopped with the reactor
 
 
 @scenario()

@@ -22,6 +22,17 @@ def connect_by_name(bench):
 
 
 @scenario()
+def an_empty_host_is_this_machine(bench):
+    client = bench.client(
+        buildProtocol=lambda addr: (bench.note("client", type(addr).__name__, addr.host), client.make())[1],
+        connectionMade=lose,
+    )
+    connector = bench.connect(client, bench.listen(bench.server()), "")
+    bench.note("client", connector.getDestination().host)
+    return client.has("stopFactory")
+
+
+@scenario()
 def a_name_that_no_resolver_knows(bench):
     client = bench.client()
 
