@@ -297,7 +297,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self.connector = connector
-            if seconds_lived(reason) >= self.livedSeconds:
+            if seconds_lived(connector) >= self.livedSeconds:
                 self._delay = None
                 self.retries = 0
             self.retry()
@@ -430,7 +430,10 @@ class Wait:
             del self._all[self._connector]
 
 
-def seconds_lived(reason: Failure) -> float:
-    """For how long the connection was there; 0.0 if its reason does not tell."""
-    ended = getattr(getattr(reason, "value", None), "ended", None)
+def seconds_lived(connector: IConnector) -> float:
+    """For how long its last connection was there; 0.0 if it does not tell.
+
+    Why not asked of the reason: that may be an exception of the user's, or even the reason of another connection.
+    """
+    ended = getattr(connector, "ended", None)
     return 0.0 if ended is None else float(ended.seconds)

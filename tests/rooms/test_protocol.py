@@ -79,6 +79,7 @@ class Connector:
         self.reactor = reactor
         self.state = "disconnected"
         self.connects = 0
+        self.ended = None
         self.holds = False
 
     def connect(self):
@@ -108,10 +109,8 @@ class Connector:
     def lose(self, seconds=None):
         assert self.state == "connected"
         self.state = "disconnected"
-        reason = ConnectionDone()
-        if seconds is not None:
-            reason.ended = Ended(EndedBy.PEER, seconds, 0, 0)
-        self.factory.clientConnectionLost(self, Failure(reason))
+        self.ended = None if seconds is None else Ended(EndedBy.PEER, seconds, 0, 0)
+        self.factory.clientConnectionLost(self, Failure(ConnectionDone()))
         self.rest()
 
     def rest(self):

@@ -23,7 +23,7 @@ from ropewalk._net.dial import Dial
 from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
 from ropewalk.address import display as shown
-from ropewalk.event import Step
+from ropewalk.event import Ended, Step
 from ropewalk.machine import Table
 
 
@@ -63,6 +63,7 @@ class Connector:
         "_options",
         "_state",
         "bindAddress",
+        "ended",
         "factory",
         "host",
         "number",
@@ -91,6 +92,8 @@ class Connector:
         self._has_started_factory = False
         # The connection's Stream while there is one.
         self.transport: Stream | None = None
+        # How the last connection ended, also where the reason is a user's exception; None before there was one.
+        self.ended: Ended | None = None
         # The serial number of this attempt, as lifecycle events carry it; a new one at each `connect`.
         self.number = 0
 
@@ -219,6 +222,7 @@ class Connector:
         core = self._core
         self.transport = None
         stream.discard(exc)
+        self.ended = stream.ended
         error = core.words.error
         if exc is None:
             reason = error.ConnectionDone("buildProtocol returned None", ended=stream.ended)
@@ -240,6 +244,7 @@ class Connector:
 
     def _lost(self, stream: Stream, reason: Any) -> None:
         self.transport = None
+        self.ended = stream.ended
         self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
         self._tell("clientConnectionLost", reason)
 
