@@ -231,6 +231,18 @@ class ClientFactory(Factory[P]):
         """
 
 
+class InitialDelay:
+    """The wait before anybody has set one: the factory's initialDelay, as it is then.
+
+    It has no `__set__`: to set `delay`, in a subclass or on a factory, replaces it, as with any class attribute.
+    """
+
+    def __get__(
+        self, factory: ReconnectingClientFactory[Any] | None, owner: type[ReconnectingClientFactory[Any]]
+    ) -> float:
+        return (owner if factory is None else factory).initialDelay
+
+
 class ReconnectingClientFactory(ClientFactory[P]):
     """A client factory that connects again, and waits longer each time it was in vain.
 
@@ -246,6 +258,8 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
     # Seconds. Source: Twisted's values, all of them up to `maxRetries`; users know them.
     initialDelay: float = 1.0
+    # The next wait, before jitter.
+    delay: float = InitialDelay()  # type: ignore[assignment]
     maxDelay: float = 3600.0
     # By which a wait grows over the one before (e), and the standard deviation of a wait as a share of it.
     factor: float = 2.718281828459045
@@ -264,7 +278,6 @@ class ReconnectingClientFactory(ClientFactory[P]):
     # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable. None is the reactor's,
     # which is Python's shared one, or in a simulation what its seed says.
     random: Any = None
-    _delay: float | None = None
     _waits: dict[IConnector, Wait] | None = None
 
     if TYPE_CHECKING:
@@ -276,15 +289,6 @@ class ReconnectingClientFactory(ClientFactory[P]):
             *args: A.args,
             **kwargs: A.kwargs,
         ) -> ReconnectingClientFactory[P]: ...
-
-    @property
-    def delay(self) -> float:
-        """Seconds of the next wait, before jitter."""
-        return self.initialDelay if self._delay is None else self._delay
-
-    @delay.setter
-    def delay(self, seconds: float) -> None:
-        self._delay = seconds
 
     def startedConnecting(self, connector: IConnector) -> None:
         self.connector = connector
@@ -298,7 +302,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
         if self.continueTrying:
             self.connector = connector
             if seconds_lived(connector) >= self.livedSeconds:
-                self._delay = None
+                self.delay = self.initialDelay
                 self.retries = 0
             self.retry()
 
@@ -346,7 +350,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
     def resetDelay(self) -> None:
         """The connection is good: the next wait is a first one again, and retrying is allowed."""
-        self._delay = None
+        self.delay = self.initialDelay
         self.retries = 0
         self.continueTrying = True
 
@@ -359,7 +363,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
         # Why mirrored and not cut: at the cap half of all clients would else come back at the very same moment.
         if seconds > self.maxDelay:
             seconds = min(abs(2 * self.maxDelay - seconds), self.maxDelay)
-        self._delay = min(seconds * self.factor, self.maxDelay)
+        self.delay = min(seconds * self.factor, self.maxDelay)
         return seconds
 
     def _source(self, connector: IConnector) -> Any:

@@ -367,6 +367,28 @@ def test_delay_may_be_set_by_the_user(clock):
     assert waits(factory, clock, 2) == [5.0, 10.0]
 
 
+def test_a_subclass_may_set_both_delays_at_once(clock):
+    class Five(Again):
+        initialDelay = delay = 5.0
+        factor = 2.0
+
+    factory = Five()
+    assert waits(factory, clock, 3) == [5.0, 10.0, 20.0]
+    factory.resetDelay()
+    assert factory.delay == Five.delay == 5.0
+
+
+def test_a_subclass_that_sets_delay_alone_begins_with_it_and_starts_over_with_initialDelay(clock):
+    class Five(Again):
+        delay = 5.0
+        factor = 2.0
+
+    factory = Five()
+    assert waits(factory, clock, 2) == [5.0, 10.0]
+    factory.resetDelay()
+    assert factory.delay == 1.0
+
+
 def test_an_initial_delay_above_the_longest_is_cut(clock):
     factory = Again()
     factory.initialDelay, factory.maxDelay = 50.0, 3.0
@@ -453,7 +475,7 @@ def test_the_defaults_are_those_of_Twisted():
         "numPorts",
     ):
         assert getattr(ReconnectingClientFactory, name) == getattr(theirs, name), name
-    assert ReconnectingClientFactory().delay == theirs().delay
+    assert ReconnectingClientFactory().delay == ReconnectingClientFactory.delay == theirs().delay
     assert bool(theirs.continueTrying) is ReconnectingClientFactory.continueTrying
 
 
