@@ -354,6 +354,14 @@ class ReconnectingClientFactory(ClientFactory[P]):
         self.retries = 0
         self.continueTrying = True
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle of this factory holds: its settings, so that it is as this one was before it tried.
+
+        Source: Twisted's; that it leaves out `numPorts` too is ours, as a factory that waits is in use here.
+        """
+        changing = {"clock", "connector", "continueTrying", "delay", "numPorts", "retries", "_waits"}
+        return {name: value for name, value in vars(self).items() if name not in changing}
+
     def _next_delay(self, connector: IConnector) -> float:
         """The wait to make now; the one after it grows from this one, jitter included."""
         seconds = min(self.delay, self.maxDelay)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import pickle
 import random
 import tracemalloc
 
@@ -709,6 +711,47 @@ def test_retry_of_a_given_connector_needs_no_earlier_one(clock):
     clock.run_next()
     assert connector.connects == 1
     assert factory.told == ["start"]
+
+
+@pytest.mark.parametrize("made", [copy.copy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_copy_or_a_pickle_of_a_used_factory_has_its_settings_and_is_new(again, clock, made):
+    factory = again.factory
+    factory.maxDelay, factory.maxRetries, factory.told = 50.0, 2, []
+    again.fail()
+    clock.run_next()
+    again.fail()
+    factory.stopTrying()
+    factory.clock = clock
+    new = made(factory)
+    assert vars(new) == {"maxDelay": 50.0, "maxRetries": 2, "told": ["stop"]}
+    connector = Connector(new, Clock())
+    connector.connect()
+    connector.fail()
+    assert connector.reactor.run_next() == new.initialDelay
+    assert (new.told, new.retries) == (["stop", "start"], 1)
+
+
+def test_a_copy_of_a_factory_that_waits_does_not_wait(again, clock):
+    again.fail()
+    new = copy.copy(again.factory)
+    new.stopTrying()
+    assert len(clock.waiting()) == 1
+    assert (new.numPorts, again.factory.numPorts) == (0, 1)
+
+
+def test_Twisted_s_leaves_out_the_same_but_for_who_uses_it(clock):
+    from twisted.internet.protocol import ReconnectingClientFactory as Theirs
+
+    left = []
+    for factory in (Theirs(), ReconnectingClientFactory()):
+        for name in (
+            "clock connector continueTrying delay initialDelay retries maxRetries numPorts random own".split()
+        ):
+            setattr(factory, name, 1)
+        left.append(vars(copy.copy(factory)).keys())
+    theirs, ours = left
+    assert theirs - ours == {"numPorts"}
+    assert ours <= theirs
 
 
 def test_retrying_and_giving_up_are_logged(again, clock, caplog):
