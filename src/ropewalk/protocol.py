@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     # Why not at run time: a type variable's default (PEP 696) is in `typing` only from Python 3.13 on.
@@ -232,15 +233,11 @@ class ClientFactory(Factory[P]):
 
 
 class InitialDelay:
-    """The wait before anybody has set one: the factory's initialDelay, as it is then.
+    """What `delay` is until somebody sets it, in a subclass or on a factory; without `__set__`, that replaces it."""
 
-    It has no `__set__`: to set `delay`, in a subclass or on a factory, replaces it, as with any class attribute.
-    """
-
-    def __get__(
-        self, factory: ReconnectingClientFactory[Any] | None, owner: type[ReconnectingClientFactory[Any]]
-    ) -> float:
-        return (owner if factory is None else factory).initialDelay
+    def __get__(self, factory: Any, owner: Any) -> float:
+        seconds: float = (owner if factory is None else factory).initialDelay
+        return seconds
 
 
 class ReconnectingClientFactory(ClientFactory[P]):
@@ -251,9 +248,13 @@ class ReconnectingClientFactory(ClientFactory[P]):
     Between the attempts the factory stays started: startFactory comes once before the first, stopFactory once after
     the last. It retries until stopTrying, `maxRetries`, or the reactor's shutdown.
 
+    Several connectors may share one. Each waits for itself, but `delay` and `retries` are the factory's, and are one for
+    all: any failure makes the next wait of any longer and counts towards `maxRetries`, and a connection of any that lived
+    resets both. stopTrying stops all.
+
     Source: twisted.internet.protocol.ReconnectingClientFactory; the delays are its delays for the same random
             numbers. Different on purpose: never above maxDelay, start and stop once, resetDelay by itself,
-            initialDelay holds for the first wait too, several connectors may share the factory.
+            initialDelay holds for the first wait too, stopTrying stops all connectors that share the factory.
     """
 
     # Seconds. Source: Twisted's values, all of them up to `maxRetries`; users know them.
@@ -278,7 +279,9 @@ class ReconnectingClientFactory(ClientFactory[P]):
     # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable. None is the reactor's,
     # which is Python's shared one, or in a simulation what its seed says.
     random: Any = None
-    _waits: dict[IConnector, Wait] | None = None
+    # All it tries to connect, in the order of their first attempts, each with its wait while it waits. Why weak: a connector
+    # that is at rest for good may go, whatever of the callbacks a subclass has replaced.
+    _tries: WeakKeyDictionary[IConnector, Wait | None] | None = None
 
     if TYPE_CHECKING:
 
@@ -292,6 +295,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
     def startedConnecting(self, connector: IConnector) -> None:
         self.connector = connector
+        self._known().setdefault(connector, None)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
@@ -301,7 +305,9 @@ class ReconnectingClientFactory(ClientFactory[P]):
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self.connector = connector
-            if seconds_lived(connector) >= self.livedSeconds:
+            # Why not the reason's: it may be a user's exception, or the reason of another connection. Asked: see _source.
+            ended = getattr(connector, "ended", None)
+            if ended is not None and ended.seconds >= self.livedSeconds:
                 self.delay = self.initialDelay
                 self.retries = 0
             self.retry()
@@ -324,29 +330,33 @@ class ReconnectingClientFactory(ClientFactory[P]):
             return
         seconds = self._next_delay(connector)
         self._tell("%r will retry in %.1f seconds", connector, seconds)
-        if self._waits is None:
-            self._waits = {}
-        wait = Wait(self, connector, self._waits)
+        wait = Wait(self, connector)
         # Why kept only then: startFactory, where nobody else uses the factory, may raise, or call stopTrying.
         wait.start(seconds)
-        earlier = self._waits.get(connector)
-        self._waits[connector] = wait
+        earlier = self._known().get(connector)
+        self._known()[connector] = wait
         if earlier is not None:
             earlier.cancel()
         if not self.continueTrying:
             wait.cancel()
 
     def stopTrying(self) -> None:
-        """Retry no more: end the waits, and the attempt if one is under way. A connection stays.
+        """Retry no more: end all waits, and all attempts that are under way. Connections stay.
 
-        Order:    clientConnectionFailed is called before this returns if an attempt was under way; stopFactory too,
-                  unless a connection still uses the factory.
+        Order:    clientConnectionFailed is called before this returns for each attempt that was under way; stopFactory
+                  too, unless a connection still uses the factory.
         """
         self.continueTrying = False
-        for wait in list((self._waits or {}).values()):
-            wait.cancel()
-        if self.connector is not None and self.connector.state == "connecting":
-            self.connector.stopConnecting()
+        if self.connector is not None:
+            # Why: a subclass may have set it in a startedConnecting of its own.
+            self._known().setdefault(self.connector, None)
+        for connector in list(self._known()):
+            # Why asked now, and the state: a callback of the one before may have called this too.
+            wait = self._known().get(connector)
+            if wait is not None:
+                wait.cancel()
+            if connector.state == "connecting":
+                connector.stopConnecting()
 
     def resetDelay(self) -> None:
         """The connection is good: the next wait is a first one again, and retrying is allowed."""
@@ -359,8 +369,13 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
         Source: Twisted's; that it leaves out `numPorts` too is ours, as a factory that waits is in use here.
         """
-        changing = {"clock", "connector", "continueTrying", "delay", "numPorts", "retries", "_waits"}
+        changing = {"clock", "connector", "continueTrying", "delay", "numPorts", "retries", "_tries"}
         return {name: value for name, value in vars(self).items() if name not in changing}
+
+    def _known(self) -> WeakKeyDictionary[IConnector, Wait | None]:
+        if self._tries is None:
+            self._tries = WeakKeyDictionary()
+        return self._tries
 
     def _next_delay(self, connector: IConnector) -> float:
         """The wait to make now; the one after it grows from this one, jitter included."""
@@ -391,17 +406,11 @@ class ReconnectingClientFactory(ClientFactory[P]):
 class Wait:
     """The time between two attempts of one connector. While it lasts, it counts as a user of the factory."""
 
-    __slots__ = ("_all", "_call", "_connector", "_factory", "_trigger")
+    __slots__ = ("_call", "_connector", "_factory", "_trigger")
 
-    def __init__(
-        self,
-        factory: ReconnectingClientFactory[Any],
-        connector: IConnector,
-        waits: dict[IConnector, Wait],
-    ) -> None:
+    def __init__(self, factory: ReconnectingClientFactory[Any], connector: IConnector) -> None:
         self._factory = factory
         self._connector = connector
-        self._all = waits
         self._call: Any = None
         self._trigger: Any = None
 
@@ -438,14 +447,6 @@ class Wait:
             self._connector.reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None
         # Why asked: a wait that replaces this one stands there already.
-        if self._all.get(self._connector) is self:
-            del self._all[self._connector]
-
-
-def seconds_lived(connector: IConnector) -> float:
-    """For how long its last connection was there; 0.0 if it does not tell.
-
-    Why not asked of the reason: that may be an exception of the user's, or even the reason of another connection.
-    """
-    ended = getattr(connector, "ended", None)
-    return 0.0 if ended is None else float(ended.seconds)
+        tries = self._factory._known()
+        if tries.get(self._connector) is self:
+            tries[self._connector] = None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import math
 import pickle
 import random
 import tracemalloc
+import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ropewalk.error import ConnectionDone, ConnectionLost
+from ropewalk.error import ConnectionDone, ConnectionLost, NotConnectingError
 from ropewalk.event import Ended, EndedBy
 from ropewalk.failure import Failure
 from ropewalk.protocol import (
@@ -95,7 +97,8 @@ class Connector:
         self.factory.startedConnecting(self)
 
     def stopConnecting(self):
-        assert self.state == "connecting"
+        if self.state != "connecting":
+            raise NotConnectingError
         self.fail(ConnectionLost("stopped"))
 
     def succeed(self):
@@ -691,6 +694,103 @@ def test_two_connectors_of_one_factory_are_both_retried_and_both_stopped(again, 
     assert (again.factory.told, again.factory.numPorts) == (["start", "stop"], 0)
 
 
+def test_stopTrying_stops_what_each_connector_is_doing_and_leaves_connections(again, clock):
+    factory = again.factory
+    others = waiting, connected, meanwhile, _last = [Connector(factory, clock) for _ in range(4)]
+    for each in others:
+        each.connect()
+    waiting.fail()
+    connected.succeed()
+    meanwhile.fail()
+    meanwhile.connect()
+    factory.stopTrying()
+    assert not clock.waiting()
+    assert not clock.triggers
+    assert [each for each in (again, *others) if each.state != "disconnected"] == [connected]
+    assert connected.state == "connected"
+    assert (factory.told, factory.numPorts) == (["start"], 1)
+    connected.lose()
+    assert factory.told == ["start", "stop"]
+
+
+def test_stopTrying_called_again_by_what_it_tells_stops_each_once(clock):
+    class Stops(Again):
+        def clientConnectionFailed(self, connector, reason):
+            super().clientConnectionFailed(connector, reason)
+            self.failed = [*getattr(self, "failed", []), connector]
+            if not self.continueTrying:
+                self.stopTrying()
+
+    factory = Stops()
+    connectors = [Connector(factory, clock) for _ in range(4)]
+    for each in connectors:
+        each.connect()
+    connectors[2].fail()
+    factory.stopTrying()
+    assert [connectors.index(each) for each in factory.failed] == [2, 0, 1, 3]
+    assert not clock.waiting()
+    assert (factory.told, factory.numPorts) == (["start", "stop"], 0)
+
+
+def test_stopTrying_stops_attempts_of_retries_though_a_subclass_has_a_startedConnecting_of_its_own(clock):
+    class Quiet(Again):
+        def startedConnecting(self, connector):
+            pass
+
+    factory = Quiet()
+    connectors = [Connector(factory, clock) for _ in range(2)]
+    for each in connectors:
+        each.connect()
+        each.fail()
+    clock.run_next()
+    clock.run_next()
+    factory.stopTrying()
+    assert [each.state for each in connectors] == ["disconnected"] * 2
+
+
+def test_stopTrying_stops_the_connector_that_a_subclass_has_set_itself(clock):
+    class Sets(Again):
+        def startedConnecting(self, connector):
+            self.connector = connector
+
+    connector = Connector(Sets(), clock)
+    connector.connect()
+    connector.factory.stopTrying()
+    assert connector.state == "disconnected"
+
+
+def test_connectors_of_one_factory_share_its_delay_and_its_retries(again, clock):
+    factory, other = again.factory, Connector(again.factory, clock)
+    other.connect()
+    factory.maxRetries, factory.factor = 2, 2.0
+    again.fail()
+    other.fail()
+    assert [clock.run_next(), clock.run_next()] == [1.0, 1.0]
+    assert factory.retries == 2
+    again.succeed()
+    other.fail()
+    assert not clock.waiting()
+    again.lose(seconds=factory.livedSeconds)
+    assert (factory.retries, clock.run_next()) == (1, 1.0)
+
+
+def test_a_factory_keeps_no_connector_that_is_at_rest_for_good(clock):
+    class Ours(Again):
+        def clientConnectionFailed(self, connector, reason):
+            pass
+
+    factory = Ours()
+    gone = []
+    for _ in range(3):
+        connector = Connector(factory, clock)
+        gone.append(weakref.ref(connector))
+        connector.connect()
+        connector.fail()
+    factory.connector = connector = None
+    gc.collect()
+    assert [each() for each in gone] == [None] * 3
+
+
 def test_the_clock_of_the_factory_goes_before_the_reactors(again, clock):
     again.factory.clock = own = Clock()
     again.fail()
@@ -744,14 +844,14 @@ def test_Twisted_s_leaves_out_the_same_but_for_who_uses_it(clock):
 
     left = []
     for factory in (Theirs(), ReconnectingClientFactory()):
-        for name in (
-            "clock connector continueTrying delay initialDelay retries maxRetries numPorts random own".split()
-        ):
-            setattr(factory, name, 1)
+        for name in [*dir(factory), "own"]:
+            if not name.startswith("_") and not callable(getattr(factory, name, None)):
+                setattr(factory, name, 1)
         left.append(vars(copy.copy(factory)).keys())
     theirs, ours = left
     assert theirs - ours == {"numPorts"}
-    assert ours <= theirs
+    assert ours - theirs == {"livedSeconds", "random"}
+    assert {"own", "initialDelay", "maxRetries", "noisy"} <= ours
 
 
 def test_retrying_and_giving_up_are_logged(again, clock, caplog):

@@ -57,6 +57,7 @@ class Connector:
     """What `connectTCP` returns; it is also given to each callback of the factory."""
 
     __slots__ = (
+        "__weakref__",
         "_core",
         "_dial",
         "_has_started_factory",
@@ -259,6 +260,8 @@ class Connector:
         if self._dial is not None:
             self._dial.disown()
             self._dial = None
+            # Why: who asks whether something is to be stopped must not be sent to a reactor that refuses.
+            self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
 
     # ---- the common ends --------------------------------------------------------------------------------------
 
