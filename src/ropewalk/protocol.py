@@ -355,7 +355,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
             wait = self._known().get(connector)
             if wait is not None:
                 wait.cancel()
-            if connector.state == "connecting":
+            if getattr(connector, "state", "connecting") == "connecting":
                 connector.stopConnecting()
 
     def resetDelay(self) -> None:
@@ -404,7 +404,10 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
 
 class Wait:
-    """The time between two attempts of one connector. While it lasts, it counts as a user of the factory."""
+    """The time between two attempts of one connector. While it lasts, it counts as a user of the factory.
+
+    Rule: of the connector only `connect` is sure to be there, if the factory has a clock: doubles of tests have no more.
+    """
 
     __slots__ = ("_call", "_connector", "_factory", "_trigger")
 
@@ -415,12 +418,13 @@ class Wait:
         self._trigger: Any = None
 
     def start(self, seconds: float) -> None:
+        clock = self._connector.reactor if self._factory.clock is None else self._factory.clock
         self._factory.doStart()
-        reactor = self._connector.reactor
-        clock = reactor if self._factory.clock is None else self._factory.clock
         self._call = clock.callLater(seconds, self._elapsed)
-        # Why "after": connections lost by the shutdown itself ask for a retry while "during" runs.
-        self._trigger = reactor.addSystemEventTrigger("after", "shutdown", self._shut_down)
+        reactor = getattr(self._connector, "reactor", None)
+        if reactor is not None:
+            # Why "after": connections lost by the shutdown itself ask for a retry while "during" runs.
+            self._trigger = reactor.addSystemEventTrigger("after", "shutdown", self._shut_down)
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -431,7 +435,7 @@ class Wait:
         self._forget()
         try:
             # Why the test: the user may have called connect() in the meantime.
-            if self._connector.state == "disconnected":
+            if getattr(self._connector, "state", "disconnected") == "disconnected":
                 self._connector.connect()
         finally:
             # Why only now: the connector counts as a user by itself, and between the two there must be no gap.

@@ -799,6 +799,50 @@ def test_the_clock_of_the_factory_goes_before_the_reactors(again, clock):
     assert again.connects == 2
 
 
+class Bare:
+    """A connector as tests of such factories have made it for Twisted: what a factory calls, no more."""
+
+    def __init__(self):
+        self.told = []
+
+    def connect(self):
+        self.told.append("connect")
+
+    def stopConnecting(self):
+        self.told.append("stopConnecting")
+
+
+def bare_story(factory, clock):
+    """What a bare connector is told while its factory retries on a clock of its own."""
+    factory.noisy, factory.clock = False, clock
+    connector = Bare()
+    factory.startedConnecting(connector)
+    factory.clientConnectionFailed(connector, None)
+    waited = clock.getDelayedCalls()[0].getTime() - clock.seconds()
+    clock.advance(waited)
+    factory.clientConnectionLost(connector, None)
+    clock.advance(0.01)
+    factory.stopTrying()
+    return connector.told, clock.getDelayedCalls(), factory.retries
+
+
+def test_a_clock_and_a_connector_that_has_only_the_two_calls_are_enough_for_a_test_as_with_Twisted():
+    from twisted.internet.protocol import ReconnectingClientFactory as Theirs
+    from twisted.internet.task import Clock as TheirClock
+
+    from ropewalk.testing import Clock as OurClock
+
+    ours = bare_story(ReconnectingClientFactory(), OurClock())
+    assert ours == bare_story(Theirs(), TheirClock()) == (["connect", "stopConnecting"], [], 2)
+
+
+def test_a_connector_without_a_reactor_is_an_error_where_the_factory_has_no_clock():
+    factory = Again()
+    with pytest.raises(AttributeError, match="reactor"):
+        factory.retry(Bare())
+    assert factory.numPorts == 0
+
+
 def test_retry_without_any_connector_raises_ValueError():
     with pytest.raises(ValueError, match="no connector"):
         Again().retry()
