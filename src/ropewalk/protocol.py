@@ -23,11 +23,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 from weakref import WeakKeyDictionary
 
+from ropewalk.error import ConnectionDone
+from ropewalk.failure import Failure
+
 if TYPE_CHECKING:
     # Why not at run time: a type variable's default (PEP 696) is in `typing` only from Python 3.13 on.
     from typing_extensions import TypeVar
 
-    from ropewalk.failure import Failure
     from ropewalk.interfaces import IAddress, IConnector, IReactorTime, ITransport
 
     P = TypeVar("P", bound="Protocol", default="Protocol")
@@ -36,11 +38,21 @@ else:
 
     P = TypeVar("P")
 
-__all__ = ["ClientFactory", "Factory", "Protocol", "ReconnectingClientFactory", "ServerFactory"]
+__all__ = [
+    "ClientFactory",
+    "Factory",
+    "Protocol",
+    "ReconnectingClientFactory",
+    "ServerFactory",
+    "connectionDone",
+]
 
 A = ParamSpec("A")
 
 log = logging.getLogger("ropewalk")
+
+# What connectionLost is given where somebody, a test maybe, calls it without a reason. The engine makes one for each end.
+connectionDone = Failure(ConnectionDone())
 
 
 class Protocol:
@@ -91,6 +103,9 @@ class Protocol:
                   `reason.value.ended` tells who ended it, after how long and how many bytes.
         Order:    a client's factory hears clientConnectionLost after this.
         """
+
+    # Why not in the signature: a type checker would then refuse every override that asks for a reason.
+    connectionLost.__defaults__ = (connectionDone,)
 
     def logPrefix(self) -> str:
         """How log messages name this protocol: by its class."""
@@ -404,9 +419,9 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
 
 class Wait:
-    """The time between two attempts of one connector. While it lasts, it counts as a user of the factory.
+    """The time between two attempts of one connector, which in a test may have no more than `connect`.
 
-    Rule: of the connector only `connect` is sure to be there, if the factory has a clock: doubles of tests have no more.
+    While it lasts, it counts as a user of the factory.
     """
 
     __slots__ = ("_call", "_connector", "_factory", "_trigger")

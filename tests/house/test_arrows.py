@@ -26,7 +26,7 @@ BELOW: dict[str, set[str]] = {
     "transport": set(),
     "words": {"address", "defer", "error", "failure"},
     # what users subclass
-    "protocol": {"address", "failure", "interfaces"},
+    "protocol": {"address", "error", "failure", "interfaces"},
     # the engine
     "_loop": {"error", "machine"},
     "_system": {"_loop"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
 import logging
 import math
 import pickle
@@ -229,6 +230,25 @@ def test_an_idle_protocol_takes_less_than_150_bytes():
     finally:
         tracemalloc.stop()
     assert each < 150
+
+
+def test_connectionLost_may_be_called_without_a_reason_as_with_Twisted():
+    from twisted.internet import protocol as theirs
+
+    from ropewalk import protocol as ours
+
+    class Mine(Protocol):
+        def connectionLost(self, reason=ours.connectionDone):
+            super().connectionLost()
+            self.reason = reason
+
+    mine = Mine()
+    mine.connectionLost()
+    assert mine.reason.check(ConnectionDone) is ConnectionDone
+    for each in (ours, theirs):
+        default = inspect.signature(each.Protocol.connectionLost).parameters["reason"].default
+        assert default is each.connectionDone
+        assert default.type.__name__ == "ConnectionDone"
 
 
 # ---- Factory ------------------------------------------------------------------------------------------------------
