@@ -20,7 +20,7 @@ BELOW: dict[str, set[str]] = {
     "machine": set(),
     "failure": set(),
     "address": set(),
-    "error": {"event"},
+    "error": {"event", "failure"},
     "interfaces": {"address", "error", "event", "failure", "defer"},
     "defer": {"failure"},
     "transport": set(),
