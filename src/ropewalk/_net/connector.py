@@ -113,8 +113,9 @@ class Connector:
     def connect(self) -> None:
         """Start to connect; also again, after the last connection has ended.
 
-        Raises: RuntimeError unless disconnected; whatever `startFactory` or `startedConnecting` raise, and then
-                nothing is under way and nothing is left.
+        Raises: RuntimeError unless disconnected, or at the end of a shutdown during which callbacks have connected again
+                and again; whatever `startFactory` or `startedConnecting` raise. Then nothing is under way and nothing is
+                left.
         Order:  factory.doStart, then startedConnecting; nothing else before this returns.
         Source: IConnector.connect.
         """
@@ -123,6 +124,10 @@ class Connector:
             core.loop.check_thread("connect")
         if self._state is not ConnectorState.DISCONNECTED:
             raise RuntimeError(f"can't connect in this state: {self.state}, connect needs 'disconnected'")
+        if core.is_last_pass:
+            raise RuntimeError(
+                "can't connect: the reactor stops, and callbacks have connected again and again"
+            )
         self._state = CONNECTOR[self._state, ConnectorEvent.CONNECT]
         self.number = core.next_number()
         target = (self.host, self.port)
