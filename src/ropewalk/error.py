@@ -27,6 +27,7 @@ import threading
 from typing import Any
 
 from ropewalk.event import Attempt, Ended
+from ropewalk.failure import safe_text
 
 __all__ = [
     "AlreadyCalled",
@@ -76,7 +77,8 @@ def errno_name(number: int | None) -> str | None:
 
 def _sentence(message: str, args: tuple[object, ...], note: str | None = None) -> str:
     """One line: the class's message, what the maker added, a note in parentheses."""
-    detail = " ".join(str(arg) for arg in args if arg not in (None, ""))
+    texts = [safe_text(arg) for arg in args if arg is not None]
+    detail = " ".join(text for text in texts if text)
     return message + (f": {detail}" if detail else "") + (f" ({note})" if note else "")
 
 
@@ -329,7 +331,7 @@ def getConnectError(e: BaseException | tuple[int, str]) -> ConnectError:
         number, text = args
         kind = UnknownHostError if isinstance(e, socket.gaierror) else errnoMapping.get(number, ConnectError)
         made = kind(number, text)
-        made.strerror = str(text)
+        made.strerror = safe_text(text)
     else:
         made = ConnectError(string=e)
     if isinstance(e, BaseException):
@@ -347,7 +349,7 @@ def getLookupError(e: BaseException | None, name: object) -> DNSLookupError:
     """
     if e is None:
         return DNSLookupError(f"{name!r} has no usable address")
-    said = getattr(e, "strerror", None) or str(e) or type(e).__name__
+    said = safe_text(getattr(e, "strerror", None) or e) or type(e).__name__
     answered = e.errno in answered_no if isinstance(e, socket.gaierror) else isinstance(e, ValueError)
     made = DNSLookupError(f"{name!r}: {said}", osError=e, temporary=not answered)
     made.__cause__ = e

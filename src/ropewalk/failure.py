@@ -10,19 +10,21 @@ The traceback is held as Python made it, not copied into text: making a Failure 
 and printing is paid for only by those who print. A Failure keeps the frames of the traceback alive until
 `cleanFailure()`, or until it is dropped; it makes no reference cycle by itself.
 Rule: frames are turned into text by cleanFailure and by pickling, so that neither carries variables away.
-Rejected: capturing variables (`captureVars`) and the post-mortem hook of Twisted's; a debugger and
-  `getTracebackObject()` give more.
+Rejected: capturing variables (`captureVars` is taken and ignored) and the post-mortem hook of Twisted's; a debugger
+  and `getTracebackObject()` give more. A number for each Failure: it would cost every one, and only logs show it.
 Source: twisted.python.failure for names and behaviour; the traceback module for walking tracebacks.
 """
 
 import linecache
 import sys
+from collections.abc import Generator
 from types import TracebackType
-from typing import IO, NamedTuple, NoReturn, TypeAlias
+from typing import IO, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 __all__ = ["Failure", "NoCurrentExceptionError"]
 
 
+T = TypeVar("T")
 # Why: inside the class `type` is an attribute, which a type checker would take for the builtin.
 Kind: TypeAlias = type[BaseException]
 
@@ -62,6 +64,7 @@ class Failure(BaseException):
                   one history. Any other object is allowed, as in Twisted.
               exc_type: its class, when that cannot be told from the value.
               exc_tb: its traceback; None takes the exception's own.
+              captureVars: ignored; no variables are captured.
     Raises:   NoCurrentExceptionError when there is no exception to take.
     Source:   twisted.python.failure.Failure. It is a BaseException here as there, so that
               `raise failure` is at least an error with a traceback; use `raiseException()` instead.
@@ -80,6 +83,7 @@ class Failure(BaseException):
         exc_value: BaseException | None = None,
         exc_type: Kind | None = None,
         exc_tb: TracebackType | None = None,
+        captureVars: object = False,
     ) -> None:
         self._places = None
         if exc_value is None:
@@ -132,7 +136,31 @@ class Failure(BaseException):
         finally:
             del self  # Why: the traceback holds this frame
 
+    def throwExceptionIntoGenerator(self, g: Generator[T, None, object]) -> T:
+        """Throw the exception into a generator, with the traceback it had.
+
+        Returns:  what the generator yields next.
+        Raises:   what it raises; StopIteration when it returns.
+        """
+        try:
+            return g.throw(self.value.with_traceback(self.tb))
+        finally:
+            del self, g  # Why: the traceback holds this frame
+
     # --- telling ---
+
+    @property
+    def parents(self) -> list[str]:
+        """The qualified names of the exception's class and of its ancestors, in the order of `__mro__`."""
+        return [qualified_name(kind) for kind in self.type.__mro__]
+
+    @property
+    def frames(self) -> list[tuple[str, str, int, tuple[()], tuple[()]]]:
+        """Function, file and line of each frame, outermost first; also when the traceback has been cleaned away.
+
+        The two that are empty are where Twisted has captured variables.
+        """
+        return [(*place, (), ()) for place in self._walk()]
 
     def getErrorMessage(self) -> str:
         """The exception's text; never raises."""
@@ -157,7 +185,9 @@ class Failure(BaseException):
             head = [f"Traceback{empty}: {self.type}: {message}\n"]
             return "".join(head + [f"{place.file}:{place.line}:{place.function}\n" for place in places])
         if detail == "verbose":
-            lines = [f"{place.file}:{place.line}: {place.function}(...)\n" for place in places]
+            lines = [f"{place.file}:{place.line}: {place.function}(...)\n" for place in places] or [
+                "Failure: "
+            ]
             return "".join(
                 ["*--- Failure ---\n", *lines, f"{kind}: {message}\n", "*--- End of Failure ---\n"]
             )

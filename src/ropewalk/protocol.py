@@ -21,12 +21,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
+from weakref import WeakKeyDictionary
+
+from ropewalk.error import ConnectionDone
+from ropewalk.failure import Failure
 
 if TYPE_CHECKING:
     # Why not at run time: a type variable's default (PEP 696) is in `typing` only from Python 3.13 on.
     from typing_extensions import TypeVar
 
-    from ropewalk.failure import Failure
     from ropewalk.interfaces import IAddress, IConnector, IReactorTime, ITransport
 
     P = TypeVar("P", bound="Protocol", default="Protocol")
@@ -35,11 +38,21 @@ else:
 
     P = TypeVar("P")
 
-__all__ = ["ClientFactory", "Factory", "Protocol", "ReconnectingClientFactory", "ServerFactory"]
+__all__ = [
+    "ClientFactory",
+    "Factory",
+    "Protocol",
+    "ReconnectingClientFactory",
+    "ServerFactory",
+    "connectionDone",
+]
 
 A = ParamSpec("A")
 
 log = logging.getLogger("ropewalk")
+
+# What connectionLost is given where somebody, a test maybe, calls it without a reason. The engine makes one for each end.
+connectionDone = Failure(ConnectionDone())
 
 
 class Protocol:
@@ -90,6 +103,9 @@ class Protocol:
                   `reason.value.ended` tells who ended it, after how long and how many bytes.
         Order:    a client's factory hears clientConnectionLost after this.
         """
+
+    # Why not in the signature: a type checker would then refuse every override that asks for a reason.
+    connectionLost.__defaults__ = (connectionDone,)
 
     def logPrefix(self) -> str:
         """How log messages name this protocol: by its class."""
@@ -231,6 +247,14 @@ class ClientFactory(Factory[P]):
         """
 
 
+class InitialDelay:
+    """What `delay` is until somebody sets it, in a subclass or on a factory; without `__set__`, that replaces it."""
+
+    def __get__(self, factory: Any, owner: Any) -> float:
+        seconds: float = (owner if factory is None else factory).initialDelay
+        return seconds
+
+
 class ReconnectingClientFactory(ClientFactory[P]):
     """A client factory that connects again, and waits longer each time it was in vain.
 
@@ -239,13 +263,19 @@ class ReconnectingClientFactory(ClientFactory[P]):
     Between the attempts the factory stays started: startFactory comes once before the first, stopFactory once after
     the last. It retries until stopTrying, `maxRetries`, or the reactor's shutdown.
 
+    Several connectors may share one. Each waits for itself, but `delay` and `retries` are the factory's, and are one for
+    all: any failure makes the next wait of any longer and counts towards `maxRetries`, and a connection of any that lived
+    resets both. stopTrying stops all.
+
     Source: twisted.internet.protocol.ReconnectingClientFactory; the delays are its delays for the same random
             numbers. Different on purpose: never above maxDelay, start and stop once, resetDelay by itself,
-            initialDelay holds for the first wait too, several connectors may share the factory.
+            initialDelay holds for the first wait too, stopTrying stops all connectors that share the factory.
     """
 
     # Seconds. Source: Twisted's values, all of them up to `maxRetries`; users know them.
     initialDelay: float = 1.0
+    # The next wait, before jitter.
+    delay: float = InitialDelay()  # type: ignore[assignment]
     maxDelay: float = 3600.0
     # By which a wait grows over the one before (e), and the standard deviation of a wait as a share of it.
     factor: float = 2.718281828459045
@@ -264,8 +294,9 @@ class ReconnectingClientFactory(ClientFactory[P]):
     # Anything with normalvariate(mean, deviation): a random.Random(seed) makes the waits repeatable. None is the reactor's,
     # which is Python's shared one, or in a simulation what its seed says.
     random: Any = None
-    _delay: float | None = None
-    _waits: dict[IConnector, Wait] | None = None
+    # All it tries to connect, in the order of their first attempts, each with its wait while it waits. Why weak: a connector
+    # that is at rest for good may go, whatever of the callbacks a subclass has replaced.
+    _tries: WeakKeyDictionary[IConnector, Wait | None] | None = None
 
     if TYPE_CHECKING:
 
@@ -277,17 +308,9 @@ class ReconnectingClientFactory(ClientFactory[P]):
             **kwargs: A.kwargs,
         ) -> ReconnectingClientFactory[P]: ...
 
-    @property
-    def delay(self) -> float:
-        """Seconds of the next wait, before jitter."""
-        return self.initialDelay if self._delay is None else self._delay
-
-    @delay.setter
-    def delay(self, seconds: float) -> None:
-        self._delay = seconds
-
     def startedConnecting(self, connector: IConnector) -> None:
         self.connector = connector
+        self._known().setdefault(connector, None)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
@@ -297,8 +320,10 @@ class ReconnectingClientFactory(ClientFactory[P]):
     def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
         if self.continueTrying:
             self.connector = connector
-            if seconds_lived(reason) >= self.livedSeconds:
-                self._delay = None
+            # Why not the reason's: it may be a user's exception, or the reason of another connection. Asked: see _source.
+            ended = getattr(connector, "ended", None)
+            if ended is not None and ended.seconds >= self.livedSeconds:
+                self.delay = self.initialDelay
                 self.retries = 0
             self.retry()
 
@@ -320,35 +345,52 @@ class ReconnectingClientFactory(ClientFactory[P]):
             return
         seconds = self._next_delay(connector)
         self._tell("%r will retry in %.1f seconds", connector, seconds)
-        if self._waits is None:
-            self._waits = {}
-        wait = Wait(self, connector, self._waits)
+        wait = Wait(self, connector)
         # Why kept only then: startFactory, where nobody else uses the factory, may raise, or call stopTrying.
         wait.start(seconds)
-        earlier = self._waits.get(connector)
-        self._waits[connector] = wait
+        earlier = self._known().get(connector)
+        self._known()[connector] = wait
         if earlier is not None:
             earlier.cancel()
         if not self.continueTrying:
             wait.cancel()
 
     def stopTrying(self) -> None:
-        """Retry no more: end the waits, and the attempt if one is under way. A connection stays.
+        """Retry no more: end all waits, and all attempts that are under way. Connections stay.
 
-        Order:    clientConnectionFailed is called before this returns if an attempt was under way; stopFactory too,
-                  unless a connection still uses the factory.
+        Order:    clientConnectionFailed is called before this returns for each attempt that was under way; stopFactory
+                  too, unless a connection still uses the factory.
         """
         self.continueTrying = False
-        for wait in list((self._waits or {}).values()):
-            wait.cancel()
-        if self.connector is not None and self.connector.state == "connecting":
-            self.connector.stopConnecting()
+        if self.connector is not None:
+            # Why: a subclass may have set it in a startedConnecting of its own.
+            self._known().setdefault(self.connector, None)
+        for connector in list(self._known()):
+            # Why asked now, and the state: a callback of the one before may have called this too.
+            wait = self._known().get(connector)
+            if wait is not None:
+                wait.cancel()
+            if getattr(connector, "state", "connecting") == "connecting":
+                connector.stopConnecting()
 
     def resetDelay(self) -> None:
         """The connection is good: the next wait is a first one again, and retrying is allowed."""
-        self._delay = None
+        self.delay = self.initialDelay
         self.retries = 0
         self.continueTrying = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle of this factory holds: its settings, so that it is as this one was before it tried.
+
+        Source: Twisted's; that it leaves out `numPorts` too is ours, as a factory that waits is in use here.
+        """
+        changing = {"clock", "connector", "continueTrying", "delay", "numPorts", "retries", "_tries"}
+        return {name: value for name, value in vars(self).items() if name not in changing}
+
+    def _known(self) -> WeakKeyDictionary[IConnector, Wait | None]:
+        if self._tries is None:
+            self._tries = WeakKeyDictionary()
+        return self._tries
 
     def _next_delay(self, connector: IConnector) -> float:
         """The wait to make now; the one after it grows from this one, jitter included."""
@@ -359,7 +401,7 @@ class ReconnectingClientFactory(ClientFactory[P]):
         # Why mirrored and not cut: at the cap half of all clients would else come back at the very same moment.
         if seconds > self.maxDelay:
             seconds = min(abs(2 * self.maxDelay - seconds), self.maxDelay)
-        self._delay = min(seconds * self.factor, self.maxDelay)
+        self.delay = min(seconds * self.factor, self.maxDelay)
         return seconds
 
     def _source(self, connector: IConnector) -> Any:
@@ -377,29 +419,27 @@ class ReconnectingClientFactory(ClientFactory[P]):
 
 
 class Wait:
-    """The time between two attempts of one connector. While it lasts, it counts as a user of the factory."""
+    """The time between two attempts of one connector, which in a test may have no more than `connect`.
 
-    __slots__ = ("_all", "_call", "_connector", "_factory", "_trigger")
+    While it lasts, it counts as a user of the factory.
+    """
 
-    def __init__(
-        self,
-        factory: ReconnectingClientFactory[Any],
-        connector: IConnector,
-        waits: dict[IConnector, Wait],
-    ) -> None:
+    __slots__ = ("_call", "_connector", "_factory", "_trigger")
+
+    def __init__(self, factory: ReconnectingClientFactory[Any], connector: IConnector) -> None:
         self._factory = factory
         self._connector = connector
-        self._all = waits
         self._call: Any = None
         self._trigger: Any = None
 
     def start(self, seconds: float) -> None:
+        clock = self._connector.reactor if self._factory.clock is None else self._factory.clock
         self._factory.doStart()
-        reactor = self._connector.reactor
-        clock = reactor if self._factory.clock is None else self._factory.clock
         self._call = clock.callLater(seconds, self._elapsed)
-        # Why "after": connections lost by the shutdown itself ask for a retry while "during" runs.
-        self._trigger = reactor.addSystemEventTrigger("after", "shutdown", self._shut_down)
+        reactor = getattr(self._connector, "reactor", None)
+        if reactor is not None:
+            # Why "after": connections lost by the shutdown itself ask for a retry while "during" runs.
+            self._trigger = reactor.addSystemEventTrigger("after", "shutdown", self._shut_down)
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -410,7 +450,7 @@ class Wait:
         self._forget()
         try:
             # Why the test: the user may have called connect() in the meantime.
-            if self._connector.state == "disconnected":
+            if getattr(self._connector, "state", "disconnected") == "disconnected":
                 self._connector.connect()
         finally:
             # Why only now: the connector counts as a user by itself, and between the two there must be no gap.
@@ -426,11 +466,6 @@ class Wait:
             self._connector.reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None
         # Why asked: a wait that replaces this one stands there already.
-        if self._all.get(self._connector) is self:
-            del self._all[self._connector]
-
-
-def seconds_lived(reason: Failure) -> float:
-    """For how long the connection was there; 0.0 if its reason does not tell."""
-    ended = getattr(getattr(reason, "value", None), "ended", None)
-    return 0.0 if ended is None else float(ended.seconds)
+        tries = self._factory._known()
+        if tries.get(self._connector) is self:
+            tries[self._connector] = None

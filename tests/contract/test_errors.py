@@ -915,6 +915,7 @@ def test_S3_connect_inside_stopFactory_starts_the_factory_anew(reactor, peers):
 
 
 def test_S3_a_client_that_reconnects_at_every_loss_does_not_keep_shutdown_from_ending(reactor, peers, caplog):
+    """Nor is it left untold: in the end `connect` itself refuses."""
     caplog.set_level(logging.ERROR)
     factory = Client()
     for what in ("clientConnectionLost", "clientConnectionFailed"):
@@ -923,13 +924,19 @@ def test_S3_a_client_that_reconnects_at_every_loss_does_not_keep_shutdown_from_e
     reactor.callWhenRunning(reactor.stop)
     run(reactor)
     assert factory.count("clientConnectionLost") == 1
-    factory.stage.acts.clear()
-    # What is left over is told at the next shutdown at the latest.
-    reactor.callWhenRunning(reactor.stop)
-    run(reactor)
+    (record,) = caplog.records
+    assert "callbacks have connected again and again" in str(record.exc_info[1])
     assert connector.state == "disconnected"
     assert factory.numPorts == 0
+    assert factory.journal[-1] == "stopFactory"
     assert factory.count("startedConnecting") == factory.count("clientConnectionFailed") + 1
+    # The next run has a shutdown of its own.
+    factory.stage.acts.clear()
+    connector.connect()
+    reactor.callWhenRunning(reactor.stop)
+    run(reactor)
+    assert factory.numPorts == 0
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("outcome", ["connects", "fails, then connects", "fails", "is stopped"])

@@ -187,8 +187,61 @@ def test_value_type_and_message_are_the_same(value):
         assert outcome(ours.raiseException) == outcome(theirs.raiseException)
 
 
+@pytest.mark.parametrize("value", [KeyError("k"), UnicodeDecodeError("ascii", b"", 0, 1, "why")], ids=repr)
+def test_the_parents_are_the_same(value):
+    ours, theirs = both(lambda module: caught(module, value))
+    assert ours.parents == theirs.parents
+
+
+def test_capturing_variables_may_be_asked_for():
+    for failure in both(lambda module: module.Failure(ValueError("x"), None, None, True)):
+        assert failure.value.args == ("x",)
+    for failure in both(lambda module: module.Failure(ValueError("x"), captureVars=True)):
+        assert failure.value.args == ("x",)
+
+
+def yields(told):
+    try:
+        yield "first"
+    except ValueError as exc:
+        told.append(exc)
+        yield "second"
+    raise KeyError("end")
+
+
+def test_an_exception_is_thrown_into_a_generator_alike():
+    for failure in both(lambda module: caught(module, ValueError("x"))):
+        told = []
+        generator = yields(told)
+        assert next(generator) == "first"
+        assert failure.throwExceptionIntoGenerator(generator) == "second"
+        assert told == [failure.value]
+        with pytest.raises(KeyError, match="end"):
+            next(generator)
+        with pytest.raises(ValueError, match="x"):
+            failure.throwExceptionIntoGenerator(generator)
+
+
+def test_D47_the_verbose_text_is_theirs_without_a_number_and_a_word_on_variables():
+    for make in (
+        lambda module: caught(module, ValueError("x")),
+        lambda module: module.Failure(ValueError("x")),
+    ):
+        ours, theirs = both(make)
+        expected = theirs.getTraceback(detail="verbose").replace(f" #{theirs.count}", "")
+        without = expected.replace(" [Capture of Locals and Globals disabled (use captureVars=True)]\n", "")
+        assert ours.getTraceback(detail="verbose") == without
+
+
+def test_D47_what_Twisted_s_has_beyond_ours():
+    ours, theirs = both(lambda module: caught(module, ValueError("x")))
+    beyond = {name for name in dir(theirs) if not name.startswith("_")} - set(dir(ours))
+    assert beyond == {"captureVars", "count", "pickled", "stack"}
+
+
 def test_the_frames_are_the_same():
     ours, theirs = both(lambda module: caught(module, ValueError("x")))
+    assert ours.frames == theirs.frames
     assert traceback.extract_tb(ours.getTracebackObject()) == traceback.extract_tb(
         theirs.getTracebackObject()
     )

@@ -432,9 +432,10 @@ class Calls(ReconnectingClientFactory):
         self.state = "gone"
         self.connector = self.end = self.relay = None
         # Why: what no reactor will end any more would stay a circle, with the trigger that waits for its shutdown.
-        for wait in list((self._waits or {}).values()):
-            wait._forget()
-            wait._call = None
+        for wait in list((self._tries or {}).values()):
+            if wait is not None:
+                wait._forget()
+                wait._call = None
         self.continueTrying = False
 
     def __repr__(self) -> str:

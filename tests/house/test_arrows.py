@@ -20,13 +20,13 @@ BELOW: dict[str, set[str]] = {
     "machine": set(),
     "failure": set(),
     "address": set(),
-    "error": {"event"},
+    "error": {"event", "failure"},
     "interfaces": {"address", "error", "event", "failure", "defer"},
     "defer": {"failure"},
     "transport": set(),
     "words": {"address", "defer", "error", "failure"},
     # what users subclass
-    "protocol": {"address", "failure", "interfaces"},
+    "protocol": {"address", "error", "failure", "interfaces"},
     # the engine
     "_loop": {"error", "machine"},
     "_system": {"_loop"},

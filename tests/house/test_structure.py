@@ -22,6 +22,7 @@ LONGER_FILES = {
     "defer/deferred.py": 820,  # Deferred and the loop that runs callbacks and coroutines, whole
     "service.py": 510,  # services and their tree, in the one module that has their names
     "interfaces.py": 470,  # the contract, once: a list
+    "protocol.py": 480,  # all that users subclass, in the one module that has their names
     "error.py": 500,  # every public exception with its docstring: a list
 }
 LONGEST_FUNCTION = 50

@@ -102,11 +102,15 @@ def test_what_is_made_meanwhile_is_told_too(core, fd):
 
 def test_who_makes_new_ones_without_end_is_told_of_and_left(core, caplog):
     def again():
+        is_last.append(core.is_last_pass)
         End(core, "again", again)
 
+    is_last = []
     again()
     core.shut_down()
     assert len(core.told) == _SHUTDOWN_PASSES
+    assert is_last == [False] * _SHUTDOWN_PASSES + [True]
+    assert not core.is_last_pass
     (record,) = caplog.records
     assert "keep making new connections" in record.getMessage()
 

@@ -344,7 +344,7 @@ def test_E8_in_a_forked_child_every_descriptor_is_given_up_and_nobody_is_told(st
     assert len(stage.near.ledger().descriptors) == 3 + 2 + 2 * 2
     reactor._loop.disown()
     assert stage.near.ledger().descriptors == {}
-    assert [each.state for each in connectors] == ["connected", "connecting", "connecting"]
+    assert [each.state for each in connectors] == ["connected", "disconnected", "disconnected"]
     for ask in (
         lambda: reactor.run(installSignalHandlers=False),
         reactor.iterate,

@@ -257,6 +257,41 @@ def test_a_copied_close_reason_knows_how_it_ended(kind):
         assert (copied.errno, str(copied)) == (errno.ECONNRESET, str(reason))
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        error.getLookupError(ValueError(), "name"),
+        error.ConnectError(),
+        error.ConnectionLost("", None),
+    ],
+    ids=repr,
+)
+def test_what_has_no_text_leaves_no_gap_in_the_text_of_the_error(made):
+    assert "  " not in str(made)
+    assert not str(made).endswith((" ", ":"))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda mute: error.getLookupError(mute, "name"),
+        lambda mute: error.getConnectError(mute),
+        lambda mute: error.getConnectError((errno.ECONNREFUSED, mute)),
+        lambda mute: error.ConnectError(mute),
+        lambda mute: error.ConnectionLost(osError=mute),
+        lambda mute: error.CannotListenError("", 80, mute),
+        lambda mute: error.AlreadyCalled(mute),
+    ],
+)
+def test_an_exception_whose_text_raises_is_told_by_its_class(make):
+    assert "Mute whose __str__ raised builtins.RuntimeError" in str(make(Mute()))
+
+
 class Own(error.ConnectError):
     """A user's own, with a constructor of its own."""
 

@@ -7,6 +7,7 @@ import copy
 import gc
 import io
 import pickle
+import traceback
 import weakref
 
 import pytest
@@ -129,6 +130,21 @@ def test_raising_twice_does_not_lengthen_the_traceback():
     assert failure.getTraceback() == before
 
 
+def test_throwing_into_a_generator_gives_what_it_yields_next_and_the_traceback_it_had():
+    def takes():
+        try:
+            yield 1
+        except ValueError as exc:
+            yield exc
+
+    failure = caught(ValueError("x"))
+    generator = takes()
+    next(generator)
+    exc = failure.throwExceptionIntoGenerator(generator)
+    assert exc is failure.value
+    assert [step.name for step in traceback.extract_tb(exc.__traceback__)][-2:] == ["caught", "raise_it"]
+
+
 # --- telling ---
 
 
@@ -150,6 +166,23 @@ def test_a_verbose_traceback_is_marked_off():
     lines = caught(ValueError("x")).getTraceback(detail="verbose").splitlines()
     assert lines[0] == "*--- Failure ---"
     assert lines[-2:] == ["builtins.ValueError: x", "*--- End of Failure ---"]
+
+
+def test_a_verbose_traceback_without_frames_says_that_it_is_none():
+    lines = Failure(ValueError("x")).getTraceback(detail="verbose").splitlines()
+    assert lines == ["*--- Failure ---", "Failure: builtins.ValueError: x", "*--- End of Failure ---"]
+
+
+def test_frames_are_told_before_and_after_cleaning():
+    failure = caught(ValueError("x"))
+    before = failure.frames
+    assert [(name, file, *rest) for name, file, _, *rest in before] == [
+        ("caught", __file__, (), ()),
+        ("raise_it", __file__, (), ()),
+    ]
+    failure.cleanFailure()
+    assert failure.frames == before
+    assert Failure(ValueError("x")).frames == []
 
 
 def test_an_unknown_detail_is_refused():
@@ -220,6 +253,10 @@ def test_a_copy_holds_value_and_text_but_no_frames(made):
     assert copied.getTraceback() == failure.getTraceback()
 
 
+def iter_once():
+    yield
+
+
 def holds_one():
     return weakref.ref(caught(Marked()))
 
@@ -229,12 +266,13 @@ def test_a_failure_makes_no_cycle():
         assert holds_one()() is None
 
 
-@pytest.mark.parametrize("raising", ["raiseException", "trap"])
+@pytest.mark.parametrize("raising", ["raiseException", "trap", "throwExceptionIntoGenerator"])
 def test_raising_makes_no_cycle_of_its_own(raising):
     """The frames of Failure's methods, kept by the traceback, do not lead back to the Failure."""
     failure = caught(Marked())
+    arguments = [iter_once()] if raising == "throwExceptionIntoGenerator" else []
     with contextlib.suppress(Marked):
-        getattr(failure, raising)()
+        getattr(failure, raising)(*arguments)
     seen = failure.value.__traceback__
     frames = []
     while seen is not None:
@@ -242,4 +280,4 @@ def test_raising_makes_no_cycle_of_its_own(raising):
         seen = seen.tb_next
     ours = [frame for frame in frames if frame.f_globals["__name__"] == "ropewalk.failure"]
     assert ours
-    assert all("self" not in frame.f_locals for frame in ours)
+    assert all(not {"self", "g"} & frame.f_locals.keys() for frame in ours)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import inspect
 import logging
 import math
+import pickle
 import random
 import tracemalloc
+import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ropewalk.error import ConnectionDone, ConnectionLost
+from ropewalk.error import ConnectionDone, ConnectionLost, NotConnectingError
 from ropewalk.event import Ended, EndedBy
 from ropewalk.failure import Failure
 from ropewalk.protocol import (
@@ -79,6 +84,7 @@ class Connector:
         self.reactor = reactor
         self.state = "disconnected"
         self.connects = 0
+        self.ended = None
         self.holds = False
 
     def connect(self):
@@ -92,7 +98,8 @@ class Connector:
         self.factory.startedConnecting(self)
 
     def stopConnecting(self):
-        assert self.state == "connecting"
+        if self.state != "connecting":
+            raise NotConnectingError
         self.fail(ConnectionLost("stopped"))
 
     def succeed(self):
@@ -108,10 +115,8 @@ class Connector:
     def lose(self, seconds=None):
         assert self.state == "connected"
         self.state = "disconnected"
-        reason = ConnectionDone()
-        if seconds is not None:
-            reason.ended = Ended(EndedBy.PEER, seconds, 0, 0)
-        self.factory.clientConnectionLost(self, Failure(reason))
+        self.ended = None if seconds is None else Ended(EndedBy.PEER, seconds, 0, 0)
+        self.factory.clientConnectionLost(self, Failure(ConnectionDone()))
         self.rest()
 
     def rest(self):
@@ -225,6 +230,25 @@ def test_an_idle_protocol_takes_less_than_150_bytes():
     finally:
         tracemalloc.stop()
     assert each < 150
+
+
+def test_connectionLost_may_be_called_without_a_reason_as_with_Twisted():
+    from twisted.internet import protocol as theirs
+
+    from ropewalk import protocol as ours
+
+    class Mine(Protocol):
+        def connectionLost(self, reason=ours.connectionDone):
+            super().connectionLost()
+            self.reason = reason
+
+    mine = Mine()
+    mine.connectionLost()
+    assert mine.reason.check(ConnectionDone) is ConnectionDone
+    for each in (ours, theirs):
+        default = inspect.signature(each.Protocol.connectionLost).parameters["reason"].default
+        assert default is each.connectionDone
+        assert default.type.__name__ == "ConnectionDone"
 
 
 # ---- Factory ------------------------------------------------------------------------------------------------------
@@ -368,6 +392,28 @@ def test_delay_may_be_set_by_the_user(clock):
     assert waits(factory, clock, 2) == [5.0, 10.0]
 
 
+def test_a_subclass_may_set_both_delays_at_once(clock):
+    class Five(Again):
+        initialDelay = delay = 5.0
+        factor = 2.0
+
+    factory = Five()
+    assert waits(factory, clock, 3) == [5.0, 10.0, 20.0]
+    factory.resetDelay()
+    assert factory.delay == Five.delay == 5.0
+
+
+def test_a_subclass_that_sets_delay_alone_begins_with_it_and_starts_over_with_initialDelay(clock):
+    class Five(Again):
+        delay = 5.0
+        factor = 2.0
+
+    factory = Five()
+    assert waits(factory, clock, 2) == [5.0, 10.0]
+    factory.resetDelay()
+    assert factory.delay == 1.0
+
+
 def test_an_initial_delay_above_the_longest_is_cut(clock):
     factory = Again()
     factory.initialDelay, factory.maxDelay = 50.0, 3.0
@@ -454,7 +500,7 @@ def test_the_defaults_are_those_of_Twisted():
         "numPorts",
     ):
         assert getattr(ReconnectingClientFactory, name) == getattr(theirs, name), name
-    assert ReconnectingClientFactory().delay == theirs().delay
+    assert ReconnectingClientFactory().delay == ReconnectingClientFactory.delay == theirs().delay
     assert bool(theirs.continueTrying) is ReconnectingClientFactory.continueTrying
 
 
@@ -668,12 +714,153 @@ def test_two_connectors_of_one_factory_are_both_retried_and_both_stopped(again, 
     assert (again.factory.told, again.factory.numPorts) == (["start", "stop"], 0)
 
 
+def test_stopTrying_stops_what_each_connector_is_doing_and_leaves_connections(again, clock):
+    factory = again.factory
+    others = waiting, connected, meanwhile, _last = [Connector(factory, clock) for _ in range(4)]
+    for each in others:
+        each.connect()
+    waiting.fail()
+    connected.succeed()
+    meanwhile.fail()
+    meanwhile.connect()
+    factory.stopTrying()
+    assert not clock.waiting()
+    assert not clock.triggers
+    assert [each for each in (again, *others) if each.state != "disconnected"] == [connected]
+    assert connected.state == "connected"
+    assert (factory.told, factory.numPorts) == (["start"], 1)
+    connected.lose()
+    assert factory.told == ["start", "stop"]
+
+
+def test_stopTrying_called_again_by_what_it_tells_stops_each_once(clock):
+    class Stops(Again):
+        def clientConnectionFailed(self, connector, reason):
+            super().clientConnectionFailed(connector, reason)
+            self.failed = [*getattr(self, "failed", []), connector]
+            if not self.continueTrying:
+                self.stopTrying()
+
+    factory = Stops()
+    connectors = [Connector(factory, clock) for _ in range(4)]
+    for each in connectors:
+        each.connect()
+    connectors[2].fail()
+    factory.stopTrying()
+    assert [connectors.index(each) for each in factory.failed] == [2, 0, 1, 3]
+    assert not clock.waiting()
+    assert (factory.told, factory.numPorts) == (["start", "stop"], 0)
+
+
+def test_stopTrying_stops_attempts_of_retries_though_a_subclass_has_a_startedConnecting_of_its_own(clock):
+    class Quiet(Again):
+        def startedConnecting(self, connector):
+            pass
+
+    factory = Quiet()
+    connectors = [Connector(factory, clock) for _ in range(2)]
+    for each in connectors:
+        each.connect()
+        each.fail()
+    clock.run_next()
+    clock.run_next()
+    factory.stopTrying()
+    assert [each.state for each in connectors] == ["disconnected"] * 2
+
+
+def test_stopTrying_stops_the_connector_that_a_subclass_has_set_itself(clock):
+    class Sets(Again):
+        def startedConnecting(self, connector):
+            self.connector = connector
+
+    connector = Connector(Sets(), clock)
+    connector.connect()
+    connector.factory.stopTrying()
+    assert connector.state == "disconnected"
+
+
+def test_connectors_of_one_factory_share_its_delay_and_its_retries(again, clock):
+    factory, other = again.factory, Connector(again.factory, clock)
+    other.connect()
+    factory.maxRetries, factory.factor = 2, 2.0
+    again.fail()
+    other.fail()
+    assert [clock.run_next(), clock.run_next()] == [1.0, 1.0]
+    assert factory.retries == 2
+    again.succeed()
+    other.fail()
+    assert not clock.waiting()
+    again.lose(seconds=factory.livedSeconds)
+    assert (factory.retries, clock.run_next()) == (1, 1.0)
+
+
+def test_a_factory_keeps_no_connector_that_is_at_rest_for_good(clock):
+    class Ours(Again):
+        def clientConnectionFailed(self, connector, reason):
+            pass
+
+    factory = Ours()
+    gone = []
+    for _ in range(3):
+        connector = Connector(factory, clock)
+        gone.append(weakref.ref(connector))
+        connector.connect()
+        connector.fail()
+    factory.connector = connector = None
+    gc.collect()
+    assert [each() for each in gone] == [None] * 3
+
+
 def test_the_clock_of_the_factory_goes_before_the_reactors(again, clock):
     again.factory.clock = own = Clock()
     again.fail()
     assert not clock.waiting()
     own.run_next()
     assert again.connects == 2
+
+
+class Bare:
+    """A connector as tests of such factories have made it for Twisted: what a factory calls, no more."""
+
+    def __init__(self):
+        self.told = []
+
+    def connect(self):
+        self.told.append("connect")
+
+    def stopConnecting(self):
+        self.told.append("stopConnecting")
+
+
+def bare_story(factory, clock):
+    """What a bare connector is told while its factory retries on a clock of its own."""
+    factory.noisy, factory.clock = False, clock
+    connector = Bare()
+    factory.startedConnecting(connector)
+    factory.clientConnectionFailed(connector, None)
+    waited = clock.getDelayedCalls()[0].getTime() - clock.seconds()
+    clock.advance(waited)
+    factory.clientConnectionLost(connector, None)
+    clock.advance(0.01)
+    factory.stopTrying()
+    return connector.told, clock.getDelayedCalls(), factory.retries
+
+
+def test_a_clock_and_a_connector_that_has_only_the_two_calls_are_enough_for_a_test_as_with_Twisted():
+    from twisted.internet.protocol import ReconnectingClientFactory as Theirs
+    from twisted.internet.task import Clock as TheirClock
+
+    from ropewalk.testing import Clock as OurClock
+
+    ours = bare_story(ReconnectingClientFactory(), OurClock())
+    assert ours == bare_story(Theirs(), TheirClock()) == (["connect", "stopConnecting"], [], 2)
+
+
+def test_a_connector_without_a_reactor_is_an_error_where_the_factory_has_no_clock():
+    factory = Again()
+    with pytest.raises(AttributeError, match="reactor"):
+        factory.retry(Bare())
+    assert factory.numPorts == 0
 
 
 def test_retry_without_any_connector_raises_ValueError():
@@ -688,6 +875,47 @@ def test_retry_of_a_given_connector_needs_no_earlier_one(clock):
     clock.run_next()
     assert connector.connects == 1
     assert factory.told == ["start"]
+
+
+@pytest.mark.parametrize("made", [copy.copy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_copy_or_a_pickle_of_a_used_factory_has_its_settings_and_is_new(again, clock, made):
+    factory = again.factory
+    factory.maxDelay, factory.maxRetries, factory.told = 50.0, 2, []
+    again.fail()
+    clock.run_next()
+    again.fail()
+    factory.stopTrying()
+    factory.clock = clock
+    new = made(factory)
+    assert vars(new) == {"maxDelay": 50.0, "maxRetries": 2, "told": ["stop"]}
+    connector = Connector(new, Clock())
+    connector.connect()
+    connector.fail()
+    assert connector.reactor.run_next() == new.initialDelay
+    assert (new.told, new.retries) == (["stop", "start"], 1)
+
+
+def test_a_copy_of_a_factory_that_waits_does_not_wait(again, clock):
+    again.fail()
+    new = copy.copy(again.factory)
+    new.stopTrying()
+    assert len(clock.waiting()) == 1
+    assert (new.numPorts, again.factory.numPorts) == (0, 1)
+
+
+def test_Twisted_s_leaves_out_the_same_but_for_who_uses_it(clock):
+    from twisted.internet.protocol import ReconnectingClientFactory as Theirs
+
+    left = []
+    for factory in (Theirs(), ReconnectingClientFactory()):
+        for name in [*dir(factory), "own"]:
+            if not name.startswith("_") and not callable(getattr(factory, name, None)):
+                setattr(factory, name, 1)
+        left.append(vars(copy.copy(factory)).keys())
+    theirs, ours = left
+    assert theirs - ours == {"numPorts"}
+    assert ours - theirs == {"livedSeconds", "random"}
+    assert {"own", "initialDelay", "maxRetries", "noisy"} <= ours
 
 
 def test_retrying_and_giving_up_are_logged(again, clock, caplog):

@@ -262,6 +262,40 @@ def test_several_connectors_of_one_factory_wait_each_for_itself(scene):
     assert factory.times("stop") == [2.5]
 
 
+def test_stopTrying_stops_the_attempts_of_all_connectors_of_the_factory(scene):
+    serve(scene)
+    scene.sim.route("192.0.2.10", lost=True)
+    scene.sim.route("192.0.2.11", lost=True)
+    factory = Tries(scene)
+    connectors = [
+        scene.client.reactor.connectTCP(address, 7, factory)
+        for address in ("192.0.2.10", "192.0.2.12", "192.0.2.11")
+    ]
+    scene.sim.advance(2)
+    factory.stopTrying()
+    assert [each.state for each in connectors] == ["disconnected", "connected", "disconnected"]
+    assert factory.told[-2:] == [(2, "failed")] * 2
+    scene.sim.advance(100)
+    assert factory.times("made") == [0]
+    assert factory.numPorts == 1
+
+
+@pytest.mark.parametrize("until", [0.5, 2.0], ids=["while it waits", "while it connects"])
+def test_stopTrying_after_the_host_crashed_and_came_back_stops_what_is_under_way_there(scene, until):
+    if until > 1:
+        scene.sim.route("192.0.2.10", lost=True)
+    factory = try_with(scene, until)
+    before = factory.connector
+    scene.client.crash()
+    assert before.state == "disconnected"
+    scene.client.restart()
+    scene.sim.route("192.0.2.10", lost=True)
+    after = scene.client.reactor.connectTCP("192.0.2.10", 7, factory)
+    factory.stopTrying()
+    assert after.state == "disconnected"
+    assert factory.times("failed")[-1] == until
+
+
 def test_connect_called_meanwhile_by_the_user_is_not_doubled_by_the_wait(scene):
     serve_at = scene.sim.now + 0.5
     scene.sim.at(serve_at, serve, scene)

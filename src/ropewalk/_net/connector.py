@@ -23,7 +23,7 @@ from ropewalk._net.dial import Attempt, Dial
 from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
 from ropewalk.address import display as shown
-from ropewalk.event import Step
+from ropewalk.event import Ended, Step
 from ropewalk.failure import safe_text
 from ropewalk.machine import Table
 
@@ -58,12 +58,14 @@ class Connector:
     """What `connectTCP` returns; it is also given to each callback of the factory."""
 
     __slots__ = (
+        "__weakref__",
         "_core",
         "_dial",
         "_has_started_factory",
         "_options",
         "_state",
         "bindAddress",
+        "ended",
         "factory",
         "host",
         "number",
@@ -92,6 +94,8 @@ class Connector:
         self._has_started_factory = False
         # The connection's Stream while there is one.
         self.transport: Stream | None = None
+        # How the last connection ended, also where the reason is a user's exception; None before there was one.
+        self.ended: Ended | None = None
         # The serial number of this attempt, as lifecycle events carry it; a new one at each `connect`.
         self.number = 0
 
@@ -110,8 +114,9 @@ class Connector:
     def connect(self) -> None:
         """Start to connect; also again, after the last connection has ended.
 
-        Raises: RuntimeError unless disconnected; whatever `startFactory` or `startedConnecting` raise, and then
-                nothing is under way and nothing is left.
+        Raises: RuntimeError unless disconnected, or at the end of a shutdown during which callbacks have connected again
+                and again; whatever `startFactory` or `startedConnecting` raise. Then nothing is under way and nothing is
+                left.
         Order:  factory.doStart, then startedConnecting; nothing else before this returns.
         Source: IConnector.connect.
         """
@@ -120,6 +125,10 @@ class Connector:
             core.loop.check_thread("connect")
         if self._state is not ConnectorState.DISCONNECTED:
             raise RuntimeError(f"can't connect in this state: {self.state}, connect needs 'disconnected'")
+        if core.is_last_pass:
+            raise RuntimeError(
+                "can't connect: the reactor stops, and callbacks have connected again and again"
+            )
         self._state = CONNECTOR[self._state, ConnectorEvent.CONNECT]
         self.number = core.next_number()
         target = (self.host, self.port)
@@ -226,6 +235,7 @@ class Connector:
         core = self._core
         self.transport = None
         stream.discard(exc)
+        self.ended = stream.ended
         error = core.words.error
         if exc is None:
             reason = error.ConnectionDone("buildProtocol returned None", ended=stream.ended)
@@ -248,6 +258,7 @@ class Connector:
 
     def _lost(self, stream: Stream, reason: Any) -> None:
         self.transport = None
+        self.ended = stream.ended
         self._state = CONNECTOR[self._state, ConnectorEvent.LOST]
         self._tell("clientConnectionLost", reason)
 
@@ -262,6 +273,8 @@ class Connector:
         if self._dial is not None:
             self._dial.disown()
             self._dial = None
+            # Why: who asks whether something is to be stopped must not be sent to a reactor that refuses.
+            self._state = CONNECTOR[self._state, ConnectorEvent.FAILED]
 
     # ---- the common ends --------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ropewalk")
 
-# A client that reconnects at once in clientConnectionLost would otherwise keep shutdown busy for ever.
+# A client that reconnects at once whenever it is told would otherwise keep shutdown busy for ever.
 _SHUTDOWN_PASSES = 10
 
 
@@ -39,7 +39,17 @@ def shown_safely(thing: object) -> str:
 class Core:
     """The engine's shared parts."""
 
-    __slots__ = ("loop", "next_number", "observers", "open_ends", "reactor", "resolver", "system", "words")
+    __slots__ = (
+        "is_last_pass",
+        "loop",
+        "next_number",
+        "observers",
+        "open_ends",
+        "reactor",
+        "resolver",
+        "system",
+        "words",
+    )
 
     def __init__(self, loop: Loop, system: System, words: Words, reactor: Any) -> None:
         self.loop = loop
@@ -52,23 +62,24 @@ class Core:
         # Everything that must be told at shutdown: connectors that connect, streams, ports. Strong references: what
         # is here stays alive though nobody else holds it (FAULTS C16). A dict, because order matters: oldest first.
         self.open_ends: dict[Any, None] = {}
+        # Whether what is connected now would not be told any more: connectors refuse.
+        self.is_last_pass = False
         self.resolver: NameSource
         loop.on_fork.append(self._disown)
 
     def shut_down(self) -> None:
         """The reactor stops: every descriptor and every attempt is told, those made meanwhile by their users too."""
-        ends: list[Any] = []
-        for _ in range(_SHUTDOWN_PASSES):
-            ends = [*self.loop.everyone(), *self.open_ends]
-            if not ends:
-                return
-            for each in ends:
+        for left in reversed(range(_SHUTDOWN_PASSES)):
+            self.is_last_pass = not left
+            for each in [*self.loop.everyone(), *self.open_ends]:
                 try:
                     each.shut_down()
                 except BaseException as exc:
                     # Why: whatever one of them does, the others must be told, and the reactor must stop.
                     self.loop.user_error(exc, "%r raised when it was told of the shutdown", each)
-        log.error("at shutdown, callbacks keep making new connections: %r", ends)
+        self.is_last_pass = False
+        if ends := [*self.loop.everyone(), *self.open_ends]:
+            log.error("at shutdown, callbacks keep making new connections: %r", ends)
 
     def _disown(self) -> None:
         """In a forked child: those that the loop does not watch just now."""
