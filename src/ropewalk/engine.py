@@ -28,7 +28,7 @@ from ropewalk._loop.timers import DelayedCall, checked_delay
 from ropewalk._loop.triggers import SystemEvents, Trigger
 from ropewalk._net.connector import Connector
 from ropewalk._net.core import Core
-from ropewalk._net.dial import literal
+from ropewalk._net.dial import literal, local_literal
 from ropewalk._net.listen import Port
 from ropewalk._net.options import DEFAULT_OPTIONS, TCPOptions
 from ropewalk._net.resolve import Resolver, checked_host, port_number
@@ -137,7 +137,8 @@ class Reactor:
 
     def removeSystemEventTrigger(self, triggerID: Trigger) -> None:
         """Raises: ValueError if it has run, was removed before, or is no trigger at all."""
-        self._loop.check_thread_of("removeSystemEventTrigger")
+        if self._loop.thread > 0:  # Else nobody runs it, or nobody will: what gives back is never refused.
+            self._loop.check_thread_of("removeSystemEventTrigger")
         self._events.remove(triggerID)
 
     def fireSystemEvent(self, eventType: str) -> None:
@@ -509,4 +510,8 @@ def checked_bind(address: tuple[str, int]) -> tuple[str, int]:
     host, port = address
     if not isinstance(port, int) or not 0 <= port <= 65535:
         raise ValueError(f"the port of bindAddress must be 0 to 65535, not {port!r}")
-    return checked_host(host), port
+    host = checked_host(host)
+    try:
+        return local_literal(host) if host else host, port
+    except ValueError as exc:
+        raise ValueError(f"the host of bindAddress {exc}") from None

@@ -28,6 +28,7 @@ from ropewalk.error import (
     _duration,
 )
 from ropewalk.event import EndedBy, Step
+from ropewalk.machine import IllegalTransition
 from tests.contract.stage import (
     HERE,
     Client,
@@ -138,6 +139,33 @@ def test_S3_port_out_of_range_raises_ValueError_from_connectTCP(reactor, port):
     with pytest.raises(ValueError, match=f"0 to 65535, not {port}"):
         reactor.connectTCP(HERE, port, factory)
     assert factory.journal == []
+
+
+def test_D88_what_could_not_be_meant_is_refused_at_once_and_what_is_harmless_is_not(reactor, peers):
+    factory = Client()
+    _, peer = connected(reactor, peers, factory)
+    port = reactor.listenTCP(0, Server(), interface=HERE)
+    call = reactor.callLater(60, int)
+    for kind, ask, *arguments in (
+        (IllegalTransition, port.startListening),
+        (ValueError, reactor.listenTCP, 70_000, Server()),
+        (ValueError, call.reset, -1),
+        (ValueError, reactor.suggestThreadPoolSize, 0),
+        (TypeError, reactor.callFromThread, None),
+        (TypeError, reactor.addSystemEventTrigger, "during", "shutdown", None),
+    ):
+        with pytest.raises(kind):
+            ask(*arguments)
+    with pytest.raises(ValueError, match="timeout"):
+        reactor.connectTCP(HERE, 1, Client(), timeout=-1)
+    call.cancel()
+    port.stopListening()
+    turn_until(reactor, lambda: not port.connected)
+    assert port.stopListening().called
+    transport = factory.one.transport
+    peer.close()
+    turn_until(reactor, lambda: factory.reasons)
+    assert transport.getHost().host == HERE
 
 
 @pytest.mark.parametrize("port", [None, 1.5, b"80", True])

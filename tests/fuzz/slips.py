@@ -95,8 +95,8 @@ SLIPS = (
         "C6: loseWriteConnection sends FIN before what was written",
         (
             (
-                "elif self._flow is not None or self.bytesBuffered or self._all_sent():",
-                "elif self._flow is not None or (self.bytesBuffered and self._write_side is WriteSide.OPEN) or self._all_sent():",
+                "elif self._flow_holds() or self.bytesBuffered or self._all_sent():",
+                "elif self._flow_holds() or (self.bytesBuffered and self._write_side is WRITE_OPEN) or self._all_sent():",
             ),
         ),
     ),
@@ -106,8 +106,8 @@ SLIPS = (
         "C4, I10: bytes written in connectionLost wait for ever",
         (
             (
-                "        if self._life is StreamState.CLOSED or self._life is StreamState.ABORTING:\n            return\n        if self._write_side",
-                "        if self._life is StreamState.ABORTING:\n            return\n        if self._write_side",
+                "        if self._life is CLOSED or self._life is ABORTING:\n            return\n        if self._write_side",
+                "        if self._life is ABORTING:\n            return\n        if self._write_side",
             ),
         ),
     ),
@@ -124,8 +124,8 @@ SLIPS = (
         "C7, Twisted #7153: the one way out can be taken twice",
         (
             (
-                "        if self._life is StreamState.CLOSED:\n            return\n        self._life = LIFE[self._life, StreamEvent.GONE]\n        core, loop",
-                "        self._life = StreamState.CLOSED\n        core, loop",
+                "        if self._life is CLOSED:\n            return\n        self._life = LIFE[self._life, StreamEvent.GONE]\n        core, loop",
+                "        self._life = CLOSED\n        core, loop",
             ),
             (
                 "        self.protocol = self.owner = None\n        if core.observers:",
@@ -189,7 +189,7 @@ SLIPS = (
         "C6, Twisted #4719: a producer that never unregisters, a peer that never reads; loseConnection never ends",
         (
             (
-                "        if self._life is StreamState.CLOSING:\n            self._watch_progress()\n",
+                "        if self._life is CLOSING or self._write_side is WRITE_FLUSHING:\n            self._watch_progress()\n",
                 "",
             ),
             (
@@ -506,8 +506,8 @@ SLIPS = (
         "Twisted, CONTRACT section 3: SystemExit in a callback is logged, and the loop goes on",
         (
             (
-                "        if isinstance(exc, (SystemExit, KeyboardInterrupt)):\n            self._exit = exc",
-                "        if isinstance(exc, KeyboardInterrupt):\n            self._exit = exc",
+                "        self._exit = exc\n        self.due.append(self)",
+                "        if isinstance(exc, KeyboardInterrupt):\n            self._exit = exc\n            self.due.append(self)",
             ),
         ),
     ),

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ropewalk import TCPOptions
-from ropewalk._net.dial import Dial, candidates, literal
+from ropewalk._net.dial import Dial, literal
 from ropewalk._net.options import DEFAULT_OPTIONS
+from ropewalk._net.resolve import candidates
 from ropewalk.error import (
     ConnectBindError,
     ConnectError,

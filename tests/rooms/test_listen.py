@@ -236,10 +236,15 @@ def test_A8_whatever_fails_is_a_CannotListenError_and_nothing_is_left(stage, cal
     assert port.connected
 
 
-@pytest.mark.parametrize("interface", ["localhost", "127.1", "0"])
+def test_localhost_as_interface_is_the_loopback_address(stage):
+    assert stage.listen(interface="localhost").getHost().host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("interface", ["server", "127.1", "0"])
 def test_D87_an_interface_that_is_no_address_is_refused_with_what_would_be_right(stage, interface):
     with pytest.raises(
-        CannotListenError, match=f"interface must be an IPv4 or IPv6 address, not {interface!r}"
+        CannotListenError,
+        match=f"interface must be an IPv4 or IPv6 address, or 'localhost', not {interface!r}",
     ):
         stage.listen(interface=interface)
 

@@ -955,6 +955,39 @@ def test_half_closing_waits_for_what_was_written_and_then_says_so() -> None:
     scene.leave()
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_half_closing_waits_for_what_is_held_and_not_for_a_push_producer(streaming: bool) -> None:
+    class Source:
+        def __init__(self) -> None:
+            self.told: list[str] = []
+
+        def resumeProducing(self) -> None:
+            self.told.append("resume")
+
+        def pauseProducing(self) -> None:
+            self.told.append("pause")
+
+        def stopProducing(self) -> None:
+            self.told.append("stop")
+
+    scene = Scene(lambda factory: RateLimit(factory, send=1000), kind=Halves)
+    one, other = scene.come()
+    source = Source()
+    one.transport.registerProducer(source, streaming)
+    one.transport.write(bytes(3000))
+    one.transport.loseWriteConnection()
+    scene.sim.advance(2.8)
+    assert (one.halves, other.reason) == (0, None)
+    scene.sim.advance(1)
+    assert len(other.received) == 3000
+    if not streaming:
+        assert (one.halves, source.told[-1]) == (0, "resume")
+        one.transport.unregisterProducer()
+        scene.sim.settle()
+    assert (one.halves, type(other.reason)) == (11, ConnectionDone)
+    scene.leave()
+
+
 def test_what_the_protocol_raises_when_it_is_called_later_closes_the_connection_as_ever(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

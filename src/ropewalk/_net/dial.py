@@ -28,10 +28,11 @@ from ropewalk._loop.poller import OUT
 from ropewalk._loop.timers import DelayedCall
 from ropewalk._net.core import Core
 from ropewalk._net.options import FAMILIES, TCPOptions
-from ropewalk._system import AddressRow
+from ropewalk._net.resolve import Candidate, candidates
 from ropewalk.address import display
 from ropewalk.event import Attempt as FailedAttempt
 from ropewalk.event import Step
+from ropewalk.failure import safe_text
 from ropewalk.machine import Table
 
 _SELF_CONNECT_RETRIES = 2
@@ -42,10 +43,6 @@ LINGER_ZERO = struct.pack("ii", 1, 0)
 # Source: RFC 3493 section 3.3, sin6_scope_id is 32 bits.
 _SCOPE_MOST = 2**32 - 1
 _UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
-
-
-Candidate = tuple[int, tuple[Any, ...]]
-"""An address family and what `connect` takes."""
 
 
 class DialState(StrEnum):
@@ -277,7 +274,7 @@ class Dial:
         self._attempts.remove(attempt)
         attempt.undo()
         number = getattr(exc, "errno", None)
-        text = getattr(exc, "strerror", None) or str(exc)
+        text = getattr(exc, "strerror", None) or safe_text(exc)
         # Why without traceback: its frames hold this dial, and a reason that users keep would be a cycle.
         exc = exc.with_traceback(None)
         if self._error is None:
@@ -499,27 +496,23 @@ def _scope_number(scope: str) -> int:
         raise OSError(errno.ENODEV, f"no network interface is named {scope!r}") from None
 
 
+def local_literal(host: str) -> str:
+    """An address of this machine as text; "localhost" is 127.0.0.1, which no name server is asked about (RFC 6761, 6.3).
+
+    Raises: ValueError for any other name. Why not looked up: `bind` would do so itself, and hold up every connection.
+    """
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        is_address = literal(host, 0) is not None
+    except OSError:
+        is_address = True  # Safe because: the kernel says so too, about a scope, to whoever binds.
+    if not is_address:
+        raise ValueError(f"must be an IPv4 or IPv6 address, or 'localhost', not {host!r}")
+    return host
+
+
 def fitting(found: list[Candidate], local: str) -> list[Candidate]:
-    """Those that a socket bound to the local address can reach: of its family; all if that is not known."""
-    if ":" in local:
-        return [each for each in found if each[0] == socket.AF_INET6]
-    return [each for each in found if each[0] == socket.AF_INET] if literal(local, 0) else found
-
-
-def candidates(rows: list[AddressRow]) -> list[Candidate]:
-    """What to try, in the order of RFC 8305 section 4: as the resolver sorted them, the families taking turns."""
-    seen: dict[Candidate, None] = {}
-    for family, _, _, _, sockaddr in rows:
-        if family in (socket.AF_INET, socket.AF_INET6):
-            seen[family, tuple(sockaddr)] = None
-    if not seen:
-        return []
-    first = next(iter(seen))[0]
-    ours = [each for each in seen if each[0] == first]
-    others = [each for each in seen if each[0] != first]
-    merged: list[Candidate] = []
-    while ours or others:
-        for queue in (ours, others):
-            if queue:
-                merged.append(queue.pop(0))
-    return merged
+    """Those that a socket bound to the local address, of whatever family if it is empty, can reach."""
+    family = socket.AF_INET6 if ":" in local else socket.AF_INET
+    return [each for each in found if each[0] == family or not local]

@@ -28,6 +28,10 @@ class Flow:
         """Whether the producer is a transport that has ended: it will not unregister, as port forwarders never do."""
         return getattr(self.producer, "disconnected", None) is True
 
+    def is_holding(self) -> bool:
+        """Whether the producer is a layer that holds bytes which were written before (`isHolding`, policies/rates.py)."""
+        return getattr(self.producer, "isHolding", None) is True
+
     def wrote(self, waiting: int, high: int) -> bool:
         """Something was written; whether the producer is to be paused now."""
         self._asked = False

@@ -7,9 +7,8 @@ How many are accepted per readiness follows the load: twice as many as last time
 one at least. So a lone connection costs one system call, and a burst does not starve other descriptors (FAULTS A6).
 
 Errors of accept never reach a user and never spin (FAULTS A1 to A5). Without descriptors left, a reserved one is given
-up for a moment to accept and close who waits, so that peers are told. After any other error, and when even that fails,
-the Port rests: 5 ms, doubling to 1 s while it goes on, back to none with the first success. The log is told once at the
-start of such a time and then once a minute.
+up for a moment to accept and close who waits, so that peers are told. After any other error, and when even that fails, the
+Port rests: 5 ms, doubling to 1 s while it goes on. The log is told once at the start of such a time, then once a minute.
 Sources: accept(2), "Error handling"; the back-off is Go's net/http.
 """
 
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from ropewalk._loop.poller import IN
 from ropewalk._net.core import Core, shown_safely
-from ropewalk._net.dial import literal
+from ropewalk._net.dial import literal, local_literal
 from ropewalk._net.options import TCPOptions
 from ropewalk._net.stream import Stream
 from ropewalk.address import display
@@ -238,14 +237,12 @@ class Port:
 
     def _listening_socket(self) -> Any:
         options = self._options
-        interface = self.interface
-        if not interface:
-            interface = "::" if options.dualStack else "0.0.0.0"
-        found = literal(interface, self._requested_port)
-        if found is None:
-            raise OSError(
-                errno.EADDRNOTAVAIL, f"interface must be an IPv4 or IPv6 address, not {interface!r}"
-            )
+        interface = self.interface or ("::" if options.dualStack else "0.0.0.0")
+        try:
+            found = literal(local_literal(interface), self._requested_port)
+        except ValueError as exc:
+            raise OSError(errno.EADDRNOTAVAIL, f"interface {exc}") from None
+        assert found is not None
         family, sockaddr = found
         sock = self._core.system.socket(family)
         try:
@@ -319,8 +316,9 @@ class Port:
         peer = core.words.address("TCP", sockaddr)
         host = None if self._is_wildcard else self._address
         stream = Stream(core, self, sock, host, peer, core.next_number(), self._options, is_watched=False)
-        # Why so soon: buildProtocol may turn the loop, and the reactor be stopped.
-        core.open_ends[stream] = None
+        core.open_ends[stream] = (
+            None  # Why so soon: buildProtocol may turn the loop, and the reactor be stopped.
+        )
         if core.observers:
             local = display(stream.getHost())
             core.report(stream.number, Step.ACCEPTED, local=local, peer=display(peer), listener=self.number)

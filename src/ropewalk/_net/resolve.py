@@ -30,6 +30,8 @@ from ropewalk._loop.timers import DelayedCall
 from ropewalk._system import AddressRow, System
 from ropewalk.error import ServiceNameUnknownError
 
+# An address family and what `connect` takes.
+Candidate = tuple[int, tuple[Any, ...]]
 # Look-ups not found slow that may run at once. Value: above the pool of 10 that Twisted shares with user code.
 _FRESH_MOST = 16
 # Seconds until a look-up counts as slow. Value: a healthy recursive answer takes tens of milliseconds. Too long makes
@@ -188,3 +190,22 @@ class Resolver:
             self._running.add(look_up)
             self._fresh += 1
             look_up.run(self._loop, self._system)
+
+
+def candidates(rows: list[AddressRow]) -> list[Candidate]:
+    """What to try, in the order of RFC 8305 section 4: as the resolver sorted them, the families taking turns."""
+    seen: dict[Candidate, None] = {}
+    for family, _, _, _, sockaddr in rows:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            seen[family, tuple(sockaddr)] = None
+    if not seen:
+        return []
+    first = next(iter(seen))[0]
+    ours = [each for each in seen if each[0] == first]
+    others = [each for each in seen if each[0] != first]
+    merged: list[Candidate] = []
+    while ours or others:
+        for queue in (ours, others):
+            if queue:
+                merged.append(queue.pop(0))
+    return merged

@@ -506,8 +506,10 @@ class Stream:
         flow = self._flow
         if flow is None or flow.has_ended():
             return False
-        # Source: Twisted. A half-close waits for what was written, and for a producer that is asked for more.
-        return not flow.streaming or self._life is not CONNECTED or self._write_side is not WRITE_FLUSHING
+        if self._write_side is WRITE_FLUSHING and self._life is CONNECTED:
+            # Source: Twisted. A half-close waits for what was written, and for a producer that is asked for more.
+            return not flow.streaming or flow.is_holding()
+        return True
 
     def _fill_kernel(self) -> bool:
         """Send what waits, and what a producer brings when it is resumed. Whether the stream is still there."""

@@ -80,6 +80,11 @@ class Feeder:
             transport.setWriteLimits(*self._layer.limits)
         self._layer.time_close()
 
+    @property
+    def isHolding(self) -> bool:
+        """Whether more is to leave of what was written, or asked for, before a half-close."""
+        return self._layer.held > 0 or (self.producer is not None and not self.streaming)
+
     def wrote(self) -> None:
         """The protocol has written."""
         self._is_asked = False

@@ -29,10 +29,15 @@ def a_port_that_is_taken(bench):
     return lambda: True
 
 
-@scenario("D87", server=(["doStart", "startFactory"] * 2 + STOPPED * 2, ["raised CannotListenError"] * 2))
-def an_interface_by_name_or_in_short(bench):
-    for interface in ("localhost", "127.1"):
-        bench.tried("server", bench.reactor.listenTCP, 0, bench.server(), interface=interface)
+@scenario()
+def localhost_as_interface(bench):
+    bench.tried("server", bench.reactor.listenTCP, 0, bench.server(), interface="localhost")
+    return lambda: True
+
+
+@scenario("D87", server=(["doStart", "startFactory", *STOPPED], ["raised CannotListenError"]))
+def an_interface_in_short(bench):
+    bench.tried("server", bench.reactor.listenTCP, 0, bench.server(), interface="127.1")
     return lambda: True  # what listens is stopped with the reactor
 
 
