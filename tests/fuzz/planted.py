@@ -37,7 +37,7 @@ from tests.fuzz.slips_of_policies import SLIPS_OF_POLICIES
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "ropewalk"
 PAGE = ROOT / "docs" / "simulation.md"
-MOST_SEEDS = 1000
+MOST_SEEDS = 2000
 
 
 @dataclass(frozen=True)

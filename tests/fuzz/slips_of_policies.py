@@ -225,15 +225,4 @@ SLIPS_OF_POLICIES = (
             ),
         ),
     ),
-    Bug(
-        "time-of-the-default-reactor",
-        "endpoints.py",
-        "found by this swarm: a service over a wrapped endpoint waits in another reactor's time",
-        (
-            (
-                "        return self.endpoint.reactor  # type: ignore[attr-defined]\n",
-                "        return None\n",
-            ),
-        ),
-    ),
 )
