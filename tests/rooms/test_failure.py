@@ -280,4 +280,4 @@ def test_raising_makes_no_cycle_of_its_own(raising):
         seen = seen.tb_next
     ours = [frame for frame in frames if frame.f_globals["__name__"] == "ropewalk.failure"]
     assert ours
-    assert all(not {"self", "g"} & frame.f_locals.keys() for frame in ours)
+    assert all(not {"self", "g"}.intersection(frame.f_locals) for frame in ours)
