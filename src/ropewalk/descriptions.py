@@ -27,7 +27,9 @@ def quoted(value: str) -> str:
 
 
 def family_of(address: str) -> str:
-    """Its name: "IPv4" or "IPv6". Raises: ValueError if it is no address."""
+    """Its name: "IPv4" or "IPv6"; of "localhost" too, which `listenTCP` takes. Raises: ValueError if it is no address."""
+    if address == "localhost":
+        return "IPv4"
     from ipaddress import ip_address  # Why here: most programs describe no local address.
 
     return f"IPv{ip_address(address).version}"
