@@ -506,8 +506,8 @@ SLIPS = (
         "Twisted, CONTRACT section 3: SystemExit in a callback is logged, and the loop goes on",
         (
             (
-                "        self._exit = exc\n        self.due.append(self)",
-                "        if isinstance(exc, KeyboardInterrupt):\n            self._exit = exc\n            self.due.append(self)",
+                "        if isinstance(exc, (SystemExit, KeyboardInterrupt)):\n            self._exit = exc",
+                "        if isinstance(exc, KeyboardInterrupt):\n            self._exit = exc",
             ),
         ),
     ),

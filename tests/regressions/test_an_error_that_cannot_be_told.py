@@ -6,11 +6,13 @@ connection was closed for itself, and open for everybody else.
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import pytest
 
 from ropewalk import ClientFactory, Protocol, ServerFactory
+from ropewalk.simulation import Simulation
 from tests.regressions.test_turned_from_within import turn_until
 
 
@@ -88,19 +90,68 @@ def test_an_exception_without_a_text_ends_its_connection_and_no_other(reactor, w
     assert client.told == told
 
 
-@pytest.mark.parametrize("where", ["buildProtocol", "connectionMade", "dataReceived"])
-def test_a_log_handler_that_raises_loses_nobody_s_error(reactor, where, capsys):
+@pytest.fixture
+def broken_log():
     class Broken(logging.Handler):
         def emit(self, record):
             raise RuntimeError("the log's target is gone")
 
     handler = Broken()
     logging.getLogger("ropewalk").addHandler(handler)
+    yield
+    logging.getLogger("ropewalk").removeHandler(handler)
+
+
+@pytest.mark.parametrize("where", ["buildProtocol", "connectionMade", "dataReceived"])
+@pytest.mark.usefixtures("broken_log")
+def test_a_log_handler_that_raises_loses_nobody_s_error(reactor, where, capsys):
     client = Client(where, ValueError("on purpose"))
-    try:
-        connect(reactor, client)
-    finally:
-        logging.getLogger("ropewalk").removeHandler(handler)
+    connect(reactor, client)
     said = capsys.readouterr().err
     assert "the log's target is gone" in said
     assert "on purpose" in said
+
+
+@pytest.mark.usefixtures("broken_log")
+def test_a_log_handler_that_raises_does_not_keep_a_port_from_resting(capsys):
+    sim = Simulation(1)
+    near, far = sim.host("near"), sim.host("far")
+    near.reactor.listenTCP(7, ServerFactory.forProtocol(Hello))
+    near.faults.fail("accept", errno.ENOBUFS)
+    client = ClientFactory.forProtocol(Protocol)
+    client.noisy = False
+    connector = far.reactor.connectTCP(near.addresses[0], 7, client)
+    sim.advance(1.0)
+    assert connector.transport.bytesReceived == 5
+    assert "the log's target is gone" in capsys.readouterr().err
+    sim.close()
+
+
+def test_a_producer_that_cannot_say_whether_it_has_ended_ends_nothing_but_its_own(reactor):
+    class Odd:
+        @property
+        def disconnected(self):
+            raise RuntimeError("on purpose")
+
+        def pauseProducing(self):
+            pass
+
+        def stopProducing(self):
+            pass
+
+        def resumeProducing(self):
+            pass
+
+    class Closing(Talk):
+        def connectionMade(self):
+            self.transport.registerProducer(Odd(), True)
+            self.transport.loseConnection()
+            reactor.callLater(0.01, self.transport.unregisterProducer)
+
+    class Closes(Client):
+        def buildProtocol(self, addr):
+            return Closing(self)
+
+    client = Closes("nowhere", None)
+    connect(reactor, client)
+    assert client.told == ["ConnectionDone", "lost"]

@@ -63,9 +63,8 @@ class Descriptors:
         try:
             self._loop.rewatch(found.fd, found, found.mask() | bit)
         except (FileNotFoundError, PermissionError):
-            return (
-                False  # Safe because: epoll forgot it with its file; the new one may be what it cannot hold.
-            )
+            # Safe because: epoll forgot it with its file; the new one may be what it cannot hold.
+            return False
         return True
 
     def remove(self, selectable: Any, bits: int) -> None:

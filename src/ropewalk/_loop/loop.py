@@ -115,8 +115,7 @@ class Loop:
         # Whose handler is running, if it will flush by itself when that has returned: it needs no place in `due`.
         self.serving: Flushable | None = None
         self.thread = _AT_REST
-        # What is to be called in the next turn: (callable, args, keywords or None). The engine's own steps are
-        # appended here on the loop's thread; other threads go through `call_from_thread`.
+        # What is to be called in the next turn: (callable, args, keywords or None). Other threads use `call_from_thread`.
         self.soon: deque[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any] | None]] = deque()
         self._fresh: set[int] = set()
         # The batch that is being dispatched.
@@ -232,20 +231,21 @@ class Loop:
 
     def user_error(self, exc: BaseException, message: str, *args: object) -> None:
         """What user code raised: logged once; SystemExit and KeyboardInterrupt leave the turn instead."""
-        if not isinstance(exc, (SystemExit, KeyboardInterrupt)):
-            try:
-                log.error(message, *args, exc_info=exc)
-                return
-            except (SystemExit, KeyboardInterrupt) as leaving:
-                exc = leaving
-            except BaseException as broken:
-                # A log's handler is user code too, and must not keep us from our books. Both are shown: the one is the context
-                # of the other.
-                broken.__context__ = broken.__context__ or exc
-                print_exception(broken)
-                return
-        self._exit = exc
-        self.due.append(self)
+        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
+            self._exit = exc
+            self.due.append(self)
+        else:
+            self.log(logging.ERROR, message, *args, exc=exc)
+
+    def log(self, level: int, message: str, *args: object, exc: BaseException | None = None) -> None:
+        """Into the log. A handler of it is user code too: what it raises must not keep us from our books."""
+        try:
+            log.log(level, message, *args, exc_info=exc)
+        except (SystemExit, KeyboardInterrupt) as leaving:
+            self.user_error(leaving, message)
+        except BaseException as broken:
+            broken.__context__ = broken.__context__ or exc  # So both are shown.
+            print_exception(broken)
 
     def call_user(self, func: Callable[..., object], *args: object) -> bool:
         """Call user code; whether it returned. What it raised has been dealt with."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from ropewalk._net.resolvers import NameSource
 
 
-log = logging.getLogger("ropewalk")
-
 # A client that reconnects at once whenever it is told would otherwise keep shutdown busy for ever.
 _SHUTDOWN_PASSES = 10
 
@@ -79,7 +77,7 @@ class Core:
                     self.loop.user_error(exc, "%r raised when it was told of the shutdown", each)
         self.is_last_pass = False
         if ends := [*self.loop.everyone(), *self.open_ends]:
-            log.error("at shutdown, callbacks keep making new connections: %r", ends)
+            self.loop.log(logging.ERROR, "at shutdown, callbacks keep making new connections: %r", ends)
 
     def _disown(self) -> None:
         """In a forked child: those that the loop does not watch just now."""

@@ -26,11 +26,19 @@ class Flow:
 
     def has_ended(self) -> bool:
         """Whether the producer is a transport that has ended: it will not unregister, as port forwarders never do."""
-        return getattr(self.producer, "disconnected", None) is True
+        return self._says("disconnected")
 
     def is_holding(self) -> bool:
         """Whether the producer is a layer that holds bytes which were written before (`isHolding`, policies/rates.py)."""
-        return getattr(self.producer, "isHolding", None) is True
+        return self._says("isHolding")
+
+    def _says(self, name: str) -> bool:
+        try:
+            return getattr(self.producer, name, None) is True
+        except Exception:
+            return (
+                False  # Safe because: most producers are asked in vain, and one that raises has not said so.
+            )
 
     def wrote(self, waiting: int, high: int) -> bool:
         """Something was written; whether the producer is to be paused now."""

@@ -32,8 +32,6 @@ from ropewalk.machine import Table
 if TYPE_CHECKING:
     from ropewalk._net.drain import Drain
 
-log = logging.getLogger("ropewalk")
-
 # Accepted per readiness at most.
 _BURST_MOST = 64
 _REST_FIRST = 0.005
@@ -413,7 +411,8 @@ class Port:
         if self._logged_at is None or now - self._logged_at >= _LOG_INTERVAL:
             self._logged_at = now
             what = f"resting {seconds:.3f} s" if seconds else "connections are accepted and closed"
-            log.warning("%s: accept failed: %s; %s (said once a minute)", self.logPrefix(), exc, what)
+            message = "%s: accept failed: %s; %s (said once a minute)"
+            core.loop.log(logging.WARNING, message, self.logPrefix(), exc, what)
 
     # ---- ending -----------------------------------------------------------------------------------------------
 
