@@ -240,7 +240,7 @@ class Loop:
     def log(self, level: int, message: str, *args: object, exc: BaseException | None = None) -> None:
         """Into the log. A handler of it is user code too: what it raises must not keep us from our books."""
         try:
-            log.log(level, message, *args, exc_info=exc)
+            log.log(level, message, *args, exc_info=exc, stacklevel=2)  # Whose line it is: the caller's.
         except (SystemExit, KeyboardInterrupt) as leaving:
             self.user_error(leaving, message)
         except BaseException as broken:
